@@ -1,0 +1,47 @@
+#ifndef RELATA_LAYERS_ENGINE_ENGINE_H
+#define RELATA_LAYERS_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layers/schema/schema.h"
+#include "protocol/base/buffer.h"
+#include "protocol/base/error.h"
+#include "protocol/base/limits.h"
+
+/* The engine: the records, the loaders, and the calls that work on them. It
+ * never touches a socket or a frame; time is given to it. One per daemon. */
+
+struct engine;
+
+/* NULL where memory lacks. The limits are the engine's to read as long as it
+ * lives; they may change. */
+struct engine *engine_create(const struct limits *limits);
+
+/* Everything pending must have ended (engine_close, then turns until quiet). */
+void engine_free(struct engine *engine);
+
+/* The first schema, or the next one: takes a reference. For a next one, records
+ * stay; -CODE_INVALID_REQUEST says why a change is not safe, and the engine
+ * goes on as before. Calls under way finish on theirs. */
+int engine_use_schema(struct engine *engine, struct schema *schema, struct error *error);
+const struct schema *engine_schema(const struct engine *engine);
+
+/* The end of a loop turn: batches go out, sliced work goes on for about
+ * 1 ms, finished calls answer, replaced records are freed. True where there is
+ * more to do at once: then the loop must not sleep. `now_us` is rising. */
+bool engine_turn(struct engine *engine, uint64_t now_us);
+
+/* When engine_turn has to be called at the latest; 0 for never. */
+uint64_t engine_next_us(const struct engine *engine);
+
+/* Ends all calls that are under way with `unavailable`. */
+void engine_close(struct engine *engine);
+
+/* Writes the maps `relationships` and `resources` of `stats`, as two pairs of a
+ * map that the caller opened; and the bytes taken for records and indexes. */
+void engine_stats(struct engine *engine, struct buffer *out);
+uint64_t engine_memory_bytes(const struct engine *engine);
+
+#endif

@@ -1,0 +1,131 @@
+#ifndef RELATA_LAYERS_LAYER_H
+#define RELATA_LAYERS_LAYER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layers/record.h"
+#include "layers/schema/schema.h"
+#include "protocol/base/error.h"
+#include "protocol/base/list.h"
+
+/* What a layer must do for queries, loads and writes to work on it: keep the
+ * records of a resource so that they can be found by key, by identity, through
+ * an index and by a scan, and change them all-or-nothing. Queries and loads see
+ * the memory layer (and what a remote layer keeps in memory) only through this.
+ *
+ * A record's pointer is good until the end of the event-loop turn in which it
+ * was got, or as long as a pin that was taken in that turn is held. */
+
+struct store;
+
+/* One part of an index range: the fields named by `equal` have these values,
+ * and the next field of the index lies between the bounds. Nil lies after all
+ * values in an index; a range with a bound on a field never yields nils of it. */
+struct range {
+    const struct index *index;
+    uint16_t equal_count;                /* leading fields of the index */
+    struct value equal[KEY_FIELDS_MAX];  /* not nil */
+    bool has_lower, lower_open;          /* open: the bound itself is not in */
+    bool has_upper, upper_open;
+    struct value lower, upper;           /* not nil */
+    bool reverse;                        /* from the end */
+};
+
+/* A place in a store that survives writes: it gives each record at most once
+ * and shows the moment at which it was opened, also when it is left alone for
+ * turns: records replaced or removed meanwhile are still given as they were,
+ * those written meanwhile are not. Opened and closed cheaply; embedded. A scan
+ * gives records in no order; a range in the index's order, but records that a
+ * write replaced while the cursor was left alone come at the end. */
+struct store_cursor {
+    struct list link;         /* in the store's open cursors */
+    struct store *store;
+    uint64_t state[40];       /* the layer's own */
+};
+
+struct store_ops {
+    /* By primary key's bytes (record.h, "Keys"); NULL where absent. */
+    const struct record *(*find)(struct store *store, const uint8_t *key, size_t size);
+    const struct record *(*find_identity)(struct store *store, const struct identity *identity,
+                                          const uint8_t *key, size_t size);
+
+    int (*scan)(struct store *store, struct store_cursor *cursor);
+    int (*range)(struct store *store, const struct range *range, struct store_cursor *cursor);
+    /* NULL at the end; then every further call is NULL too. */
+    const struct record *(*next)(struct store_cursor *cursor);
+    void (*close)(struct store_cursor *cursor);
+
+    /* How many records a range has, at most `most` counted; for the planner. */
+    uint64_t (*estimate)(struct store *store, const struct range *range, uint64_t most);
+
+    /* Changes, in one turn: begin, any number of put and remove, then commit or
+     * rollback. Each is visible to the next. `put` with old NULL creates; else
+     * it replaces `old` (same primary key). The image is copied; the stored
+     * record is in *stored. conflict where a primary key or an identity is
+     * taken (the error names which, field and key), overloaded where there is
+     * no room; then nothing of this one change was done, and the caller rolls
+     * back or goes on. commit publishes one event per change. */
+    void (*begin)(struct store *store);
+    int (*put)(struct store *store, const struct record *old, const struct record *image,
+               const struct record **stored, struct error *error);
+    int (*remove)(struct store *store, const struct record *old, struct error *error);
+    void (*commit)(struct store *store);
+    void (*rollback)(struct store *store);
+};
+
+struct store_counters {
+    uint64_t records;
+    uint64_t bytes;    /* records with their headers, and indexes */
+};
+
+struct store {
+    const struct store_ops *ops;
+    const struct resource *resource;
+    struct store_counters counters;
+};
+
+/* ---- One event per write ---- */
+
+enum write_cause { WRITE_CALL, WRITE_EXPIRY, WRITE_EVICTION, WRITE_FOREIGN };
+
+struct write_event {
+    uint64_t sequence;            /* daemon-wide, rising: orders writes and invalidations */
+    enum write_cause cause;
+    const struct resource *resource;
+    const struct record *old;     /* NULL for a create */
+    const struct record *new;     /* NULL for a destroy */
+};
+
+struct write_listener {
+    struct list link;
+    void (*on_write)(struct write_listener *listener, const struct write_event *event);
+};
+
+/* ---- What all stores of a daemon share ---- */
+
+/* A pin keeps every record that was valid when it was taken until it is put.
+ * Embedded, cheap; for requests that outlive their turn. */
+struct pin {
+    struct list link;
+    uint64_t sequence;
+};
+
+struct world {
+    uint64_t sequence;            /* of the last write or invalidation */
+    struct list listeners;        /* of struct write_listener, in order */
+    struct list pins;             /* of struct pin, oldest first */
+};
+
+void world_init(struct world *world);
+void world_listen(struct world *world, struct write_listener *listener);
+void world_publish(struct world *world, const struct write_event *event);
+/* Takes the next sequence number, for an invalidation. */
+uint64_t world_advance(struct world *world);
+void pin_take(struct world *world, struct pin *pin);
+void pin_put(struct pin *pin);
+/* The oldest sequence that a pin holds, or UINT64_MAX. */
+uint64_t world_oldest_pin(const struct world *world);
+
+#endif

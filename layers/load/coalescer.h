@@ -1,0 +1,180 @@
+#ifndef RELATA_LAYERS_LOAD_COALESCER_H
+#define RELATA_LAYERS_LOAD_COALESCER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layers/schema/schema.h"
+#include "protocol/base/arena.h"
+#include "protocol/base/buffer.h"
+#include "protocol/base/error.h"
+#include "protocol/base/limits.h"
+#include "protocol/base/list.h"
+
+/* The coalescer: every load of a relationship, of any connection, comes here.
+ * Concurrent loads become one batch, equal keys are loaded once, and a load
+ * whose key is in flight joins it, unless a write overtook that flight. It is
+ * pure: calls, completions and the time (in microseconds, rising) are its only
+ * inputs; it knows no loop, no record and no relationship, only loaders, keys
+ * and answers. Rules: CONTRACT 5 and the coalescer's chapter of
+ * docs/architecture.md.
+ *
+ *   load ─► group (loader, depth, what it is shown) ─► pending keys
+ *        flush ─► batch of at most max_size keys ─► loader->start
+ *        complete ─► each waiting load has its answers ─► done
+ */
+
+struct coalescer;
+struct batch;
+
+struct latency; /* histogram, load/latency.h */
+
+/* What `stats` tells of a relationship. */
+#define LOADER_COUNTERS(X)                                                     \
+    X(loads, "calls")                                                          \
+    X(keys, "keys that they asked for")                                        \
+    X(unique_keys, "keys sent to the loader")                                  \
+    X(batches, "batches sent")                                                 \
+    X(groups, "batch groups opened")                                           \
+    X(joined, "keys that shared one already waiting or in flight")             \
+    X(cache_hits, "keys answered from the result cache")                       \
+    X(errors, "failed batches and failed single keys")                         \
+    X(batch_max, "keys of the largest batch")
+
+/* A loader, embedded in whoever implements it; registered with the coalescer. */
+struct loader {
+    const char *name;              /* "representative.tickets", for errors */
+    struct batch_limits limits;    /* may change at any time */
+    /* Starts on a batch. It must end in coalescer_complete or coalescer_fail,
+     * exactly once, later or before `start` returns. */
+    void (*start)(struct loader *loader, struct batch *batch);
+    /* The batch's time is up (limits.timeout_us) or all is closing: the loader
+     * shall forget it. The coalescer has already failed it; completing it now
+     * does nothing but drop it, and must still happen unless this returns true
+     * ("dropped"). */
+    bool (*cancel)(struct loader *loader, struct batch *batch);
+    /* The coalescer's own. */
+    struct loader_state *state;
+    struct {
+#define X(name, meaning) uint64_t name;
+        LOADER_COUNTERS(X)
+#undef X
+    } counters;
+};
+
+/* A key of a load. Bytes are copied by the coalescer where it keeps them. */
+struct load_key {
+    const uint8_t *bytes;
+    uint32_t size;
+    const void *source; /* the loader's: for manual ones the source record; of
+                           equal keys that wait together the newest is shown */
+};
+
+/* One answer for one key: the loader's, opaque here. Lives as long as the
+ * batch that made it. `error` is not NULL where this key failed. */
+struct load_answer {
+    const void *value;
+    const struct error *error;
+};
+
+/* A load, embedded in the call that makes it. The keys must be unique within
+ * a load (the caller keeps duplicates and order itself). */
+struct load {
+    /* Set by the caller. */
+    struct loader *loader;
+    uint64_t origin;               /* whose turn it takes: a connection's id */
+    const uint8_t *shown;          /* what the loader is shown beside the keys (query,
+                                      actor, tenant): part of the group's key */
+    uint32_t shown_size;
+    uint32_t depth;                /* nesting: 0, or the depth of `parent` + 1 */
+    struct batch *parent;          /* the batch that this load works for, or NULL */
+    bool fresh;                    /* join nothing that is in flight */
+    uint64_t deadline_us;          /* 0: none */
+    /* All answers are there. Called exactly once, never from inside
+     * coalescer_load. The answers stay valid until load_release. */
+    void (*done)(struct load *load);
+
+    /* Set by the coalescer. */
+    struct load_answer *answers;   /* one for each key, in order */
+    size_t count;
+    size_t missing;
+    struct load_state *state;
+    struct list link;
+};
+
+struct coalescer *coalescer_create(const struct limits *limits);
+/* All loads must have ended (coalescer_close), all loaders be removed. */
+void coalescer_free(struct coalescer *coalescer);
+
+int coalescer_add(struct coalescer *coalescer, struct loader *loader);
+/* Its loads end with `unavailable`, its batches are cancelled. */
+void coalescer_remove(struct coalescer *coalescer, struct loader *loader);
+
+/* Begins a load. 0 and `done` comes later (an empty one too); or -CODE_OVERLOADED
+ * (keys_waiting_per_connection, keys_waiting_per_relationship), -CODE_LOADER_FAILED
+ * (a cycle, or deeper than 8) and nothing was begun. Single load: no key twice. */
+int coalescer_load(struct coalescer *coalescer, struct load *load, const struct load_key *keys,
+                   size_t count, uint64_t now_us, struct error *error);
+
+/* Ends a load before its answers are there: `done` is not called any more, the
+ * other waiters are not affected. Harmless after done. */
+void load_cancel(struct coalescer *coalescer, struct load *load);
+
+/* After `done`: gives the answers back. */
+void load_release(struct coalescer *coalescer, struct load *load);
+
+/* Sends what may be sent now: called at the end of each loop turn, and again
+ * until it answers false (nothing was sent and nobody was answered). `done`
+ * callbacks are called from here, from coalescer_complete and _fail, and from
+ * coalescer_expire. */
+bool coalescer_flush(struct coalescer *coalescer, uint64_t now_us);
+
+/* Ends loads whose deadline has passed (`timeout`), and batches whose timeout has. */
+void coalescer_expire(struct coalescer *coalescer, uint64_t now_us);
+
+/* When coalescer_expire or a batch window next has something to do; 0 for never. */
+uint64_t coalescer_next_us(const struct coalescer *coalescer);
+
+/* A write or an invalidation: flights of this key, or of all keys where `key`
+ * is NULL, are overtaken: they answer those who waited before, and later loads
+ * ask the loader again once the flight has returned. To be called before the
+ * write is acknowledged. */
+void coalescer_overtake(struct coalescer *coalescer, struct loader *loader, const uint8_t *key,
+                        size_t size);
+
+/* Ends everything pending with `unavailable`. */
+void coalescer_close(struct coalescer *coalescer);
+
+/* Loads that wait. */
+size_t coalescer_waiting(const struct coalescer *coalescer);
+
+/* ---- For loaders: what a batch is ---- */
+
+struct batch {
+    struct list link;              /* the loader's to use while it has the batch */
+    struct loader *loader;
+    uint32_t depth;
+    uint64_t number;               /* daemon-wide */
+    const uint8_t *shown;
+    uint32_t shown_size;
+    size_t count;                  /* never 0, at most limits.max_size */
+    const struct load_key *keys;   /* each once, in the order first asked */
+    struct load_answer *answers;   /* to be filled by the loader, in the same order */
+    struct arena arena;            /* for answers; dropped when the last user is done */
+    uint64_t started_us;
+    uint64_t deadline_us;          /* 0: none */
+    void *context;                 /* the loader's */
+    struct batch_state *state;
+};
+
+/* The answers stand in batch->answers. */
+void coalescer_complete(struct coalescer *coalescer, struct batch *batch, uint64_t now_us);
+/* The batch failed: every key fails with this error. */
+void coalescer_fail(struct coalescer *coalescer, struct batch *batch, const struct error *error,
+                    uint64_t now_us);
+
+/* Latency of a loader's batches, in microseconds. */
+void loader_latency(const struct loader *loader, uint64_t *p50, uint64_t *p99, uint64_t *max);
+
+#endif

@@ -1,0 +1,152 @@
+#ifndef RELATA_LAYERS_SCHEMA_SCHEMA_H
+#define RELATA_LAYERS_SCHEMA_SCHEMA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layers/type.h"
+#include "protocol/base/arena.h"
+#include "protocol/base/error.h"
+#include "protocol/base/limits.h"
+
+/* The schema: what a schema file says, checked, resolved and frozen. Nothing
+ * in it changes after schema_read; requests keep the schema that they began
+ * with. It is counted (get/put) and numbered. All texts are terminated and
+ * live in its arena. This header is the model; schema_file.h reads it. */
+
+struct expr;   /* layers/query/expr.h: a compiled expression */
+struct order;  /* layers/query/order.h: a compiled sort */
+
+enum { FIELDS_MAX = 1024, KEY_FIELDS_MAX = 8, RESOURCES_MAX = 4096, RELATIONSHIPS_MAX = 1024 };
+
+struct field {
+    const char *name;
+    uint8_t name_size;
+    uint16_t position;          /* in the resource's fields, schema order */
+    struct type type;
+    bool required;              /* nil is refused; primary key fields always */
+    bool in_primary_key;
+    const uint8_t *name_bytes;  /* the name as MessagePack, for answers in maps */
+    uint32_t name_bytes_size;
+    const uint8_t *initial;     /* the default as MessagePack, NULL where none */
+    uint32_t initial_size;
+};
+
+struct field_list {
+    uint16_t count;
+    uint16_t fields[KEY_FIELDS_MAX]; /* positions */
+};
+
+struct identity {
+    const char *name;
+    struct field_list fields;   /* unique; nils are distinct */
+};
+
+/* An ordered index over the fields; behind them the primary key orders. Those
+ * that relationships and filter loaders need are added when the schema is read;
+ * an index that is a prefix of another is left out. */
+struct index {
+    struct field_list fields;
+};
+
+enum relationship_kind { BELONGS_TO, HAS_ONE, HAS_MANY, MANY_TO_MANY };
+
+struct batch_limits {
+    uint32_t max_size;       /* keys; default 1000 */
+    uint64_t max_bytes;      /* of a batch's keys and source records; 1 MiB */
+    uint32_t max_in_flight;  /* for each nesting depth; 4 */
+    uint64_t window_us;      /* 0 */
+    uint64_t timeout_us;     /* 5 s */
+};
+
+struct relationship {
+    const char *name;
+    uint8_t name_size;
+    uint16_t position;                 /* in the resource's relationships */
+    uint32_t number;                   /* among all of the schema: loaders are kept by it */
+    const char *full_name;             /* "representative.tickets" */
+    const uint8_t *name_bytes;         /* the name as MessagePack */
+    uint32_t name_bytes_size;
+    enum relationship_kind kind;
+    bool to_one;
+    bool manual;                       /* filled by the loader `loader_filter` */
+    const struct resource *source;
+    const struct resource *destination;
+    /* Ordinary relationships: the join. */
+    struct field_list source_fields;       /* of the source */
+    struct field_list destination_fields;  /* of the destination, same count */
+    const struct resource *through;        /* many_to_many, else NULL */
+    struct field_list through_source;      /* of through, joins source_fields */
+    struct field_list through_destination; /* of through, joins destination_fields */
+    /* Manual ones by expression: over the destination, `parent` is the source. */
+    const struct expr *loader_filter;
+    const char *loader_filter_text;
+    /* What the relationship adds to every query (NULL where it does not). */
+    const struct expr *filter;             /* may use parent */
+    const char *filter_text;
+    const struct order *order;
+    bool has_limit;
+    uint64_t limit;
+    uint64_t offset;
+    struct batch_limits batch;
+};
+
+struct resource {
+    const char *name;
+    uint8_t name_size;
+    uint16_t position;               /* in the schema */
+    const struct schema *schema;
+    struct field *fields;
+    uint16_t field_count;
+    struct field_list primary_key;
+    struct identity *identities;
+    uint16_t identity_count;
+    struct index *indexes;
+    uint16_t index_count;
+    struct relationship *relationships;
+    uint16_t relationship_count;
+    uint16_t layout;                 /* the number that new records carry */
+    const uint8_t *row_header;       /* MessagePack array header of a full row */
+    uint32_t row_header_size;
+};
+
+struct schema {
+    uint32_t number;                 /* daemon-wide, never used again */
+    uint32_t references;
+    struct arena arena;
+    struct resource *resources;
+    uint16_t resource_count;
+    uint32_t relationship_count;     /* over all resources */
+    uint32_t *lookup;                /* open addressing over resource names */
+    uint32_t lookup_mask;
+};
+
+struct schema *schema_get(struct schema *schema);
+void schema_put(struct schema *schema);
+
+/* NULL where there is none. The lookups take names as they come from outside. */
+const struct resource *schema_resource(const struct schema *schema, const char *name, size_t size);
+const struct field *resource_field(const struct resource *resource, const char *name, size_t size);
+const struct relationship *resource_relationship(const struct resource *resource, const char *name,
+                                                 size_t size);
+const struct identity *resource_identity(const struct resource *resource, const char *name,
+                                         size_t size);
+
+/* As above, with the error that users see, near miss included; code as named. */
+const struct resource *schema_need_resource(const struct schema *schema, const char *name,
+                                            size_t size, struct error *error);
+const struct field *resource_need_field(const struct resource *resource, const char *name,
+                                        size_t size, enum code code, struct error *error);
+const struct relationship *resource_need_relationship(const struct resource *resource,
+                                                      const char *name, size_t size,
+                                                      enum code code, struct error *error);
+
+/* The index whose first fields are exactly `fields` in this order, or NULL. */
+const struct index *resource_index(const struct resource *resource,
+                                   const struct field_list *fields);
+
+/* "belongs_to", ... */
+const char *relationship_kind_name(enum relationship_kind kind);
+
+#endif

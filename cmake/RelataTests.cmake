@@ -18,6 +18,12 @@ set(relata_test_environment
     "TSAN_OPTIONS=halt_on_error=1")
 
 set(relata_everything relata_daemon relata_cli_base relata_client)
+# The libraries' objects carry both forms; without this, every test would be
+# optimised as a whole anew when it is linked.
+add_library(relata_quick_link INTERFACE)
+if(RELATA_IPO)
+    target_link_options(relata_quick_link INTERFACE -fno-lto)
+endif()
 relata_library(relata_test_base GLOB tests/lib/*.c
                LINK ${relata_everything} relata::cmocka relata::sqlite relata::msgpack m)
 
@@ -40,7 +46,7 @@ function(relata_test_folder label)
             set(name ${label}_${name})
         endif()
         add_executable(${name} ${source})
-        target_link_libraries(${name} PRIVATE ${arg_LINK} relata_test_base)
+        target_link_libraries(${name} PRIVATE ${arg_LINK} relata_test_base relata_quick_link)
         set_target_properties(${name} PROPERTIES
                               RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
         relata_test(${name} ${label} ${name})
@@ -79,7 +85,7 @@ foreach(source IN LISTS fuzzers)
         add_executable(${name} ${source} tests/fuzz/replay.c)
         relata_test(${name} fuzz ${name} "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${corpus}")
     endif()
-    target_link_libraries(${name} PRIVATE ${relata_everything} m)
+    target_link_libraries(${name} PRIVATE ${relata_everything} relata_quick_link m)
     set_target_properties(${name} PROPERTIES
                           RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
 endforeach()

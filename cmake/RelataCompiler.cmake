@@ -23,6 +23,8 @@ add_compile_options(
     -Wwrite-strings -Wcast-qual -Wimplicit-fallthrough -Wswitch)
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
     add_compile_options(-Wduplicated-cond -Wduplicated-branches -Wlogical-op)
+else()
+    add_compile_options(-Wno-string-conversion)  # CHECK(!"why this cannot be")
 endif()
 if(RELATA_WERROR)
     add_compile_options(-Werror)

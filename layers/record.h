@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "layers/schema/schema.h"
 #include "layers/value.h"
@@ -19,39 +20,88 @@
  *   size:24 flags:8 | layout:16 | offsets of fields 1..n-1 | values
  *
  * Offsets are from the start of the values (field 0 is at 0), of 1, 2 or 4
- * bytes, as the size of the values needs. */
+ * bytes in the machine's order, as the size of the values needs. Nothing in it
+ * needs alignment but the header. `field_count` is always the resource's, and
+ * every resource has a field. */
 struct record {
-    uint32_t size : 24;  /* bytes of the values */
-    uint32_t flags : 8;  /* the layer's own: marks of age and of cursors */
-    uint16_t layout;     /* the resource's layout number */
+    uint32_t size : 24; /* bytes of the values */
+    uint32_t flags : 8; /* the layer's own: marks of age and of cursors */
+    uint16_t layout;    /* the resource's layout number */
     uint8_t bytes[];
 };
 
 enum { RECORD_HEADER_BYTES = 6, RECORD_VALUES_MAX = (1 << 24) - 1 };
+_Static_assert(offsetof(struct record, bytes) == RECORD_HEADER_BYTES, "bytes follow the header");
 
 static inline unsigned record_offset_width(uint32_t values_size)
 {
     return values_size <= UINT8_MAX ? 1 : values_size <= UINT16_MAX ? 2 : 4;
 }
 
+/* Bytes of the table of offsets. */
+static inline size_t record_offsets_bytes(const struct record *record, unsigned field_count)
+{
+    return (size_t)record_offset_width(record->size) * (field_count - 1);
+}
+
 /* The values of all fields, `record->size` bytes. */
-const uint8_t *record_values(const struct record *record, unsigned field_count);
+static inline const uint8_t *record_values(const struct record *record, unsigned field_count)
+{
+    return record->bytes + record_offsets_bytes(record, field_count);
+}
+
+/* Where a field begins within the values; for `field_count` itself, where they end. */
+static inline uint32_t record_offset(const struct record *record, unsigned field_count,
+                                     unsigned field)
+{
+    if (field == 0) {
+        return 0;
+    }
+    uint32_t size = record->size;
+    if (field == field_count) {
+        return size;
+    }
+    const uint8_t *offsets = record->bytes;
+    if (size <= UINT8_MAX) {
+        return offsets[field - 1];
+    }
+    if (size <= UINT16_MAX) {
+        uint16_t offset;
+        memcpy(&offset, offsets + (size_t)(field - 1) * sizeof(offset), sizeof(offset));
+        return offset;
+    }
+    uint32_t offset;
+    memcpy(&offset, offsets + (size_t)(field - 1) * sizeof(offset), sizeof(offset));
+    return offset;
+}
 
 /* One field's bytes. */
-const uint8_t *record_field(const struct record *record, unsigned field_count, unsigned field,
-                            uint32_t *size);
+static inline const uint8_t *record_field(const struct record *record, unsigned field_count,
+                                          unsigned field, uint32_t *size)
+{
+    uint32_t offset = record_offset(record, field_count, field);
+    *size = record_offset(record, field_count, field + 1) - offset;
+    return record_values(record, field_count) + offset;
+}
 
 /* One field, decoded. */
 void record_load(const struct record *record, const struct resource *resource, unsigned field,
                  struct value *out);
 
-bool record_is_nil(const struct record *record, unsigned field_count, unsigned field);
+static inline bool record_is_nil(const struct record *record, unsigned field_count, unsigned field)
+{
+    return record_values(record, field_count)[record_offset(record, field_count, field)] == 0xc0;
+}
 
 /* How many bytes the whole takes, header and offsets included. */
-size_t record_bytes(const struct record *record, unsigned field_count);
+static inline size_t record_bytes(const struct record *record, unsigned field_count)
+{
+    return RECORD_HEADER_BYTES + record_offsets_bytes(record, field_count) + record->size;
+}
 
 /* A record under construction: each field's canonical bytes, wherever they
- * lie (in `buffer`, in an old record, in the schema's defaults). */
+ * lie (in `buffer`, in an old record, in the schema's defaults). The old record
+ * must live until the draft is built. */
 struct record_draft {
     const struct resource *resource;
     struct buffer *buffer; /* holds what was taken from outside */
@@ -59,7 +109,7 @@ struct record_draft {
         const uint8_t *bytes;
         size_t offset; /* in the buffer, where bytes is NULL and size > 0 */
         uint32_t size; /* 0: not given */
-    } *parts;          /* one for each field of the resource */
+    } * parts;         /* one for each field of the resource */
 };
 
 /* Parts from the arena, all not given. 0, or -CODE_OVERLOADED. */
@@ -75,6 +125,12 @@ int record_draft_take(struct record_draft *draft, struct reader *in, struct erro
 /* Fills what is not given: from `old` where that is not NULL, else from the
  * defaults, else nil. invalid_value where a required field is then nil. */
 int record_draft_finish(struct record_draft *draft, const struct record *old, struct error *error);
+
+/* How many fields have been given so far. */
+unsigned record_draft_given(const struct record_draft *draft);
+
+/* The bytes of a field that is given or filled; NULL where it is not yet. */
+const uint8_t *record_draft_field(const struct record_draft *draft, unsigned field, uint32_t *size);
 
 /* The record, from the arena. too_large where the values exceed RECORD_VALUES_MAX. */
 int record_draft_build(const struct record_draft *draft, struct arena *arena, struct record **out,
@@ -102,7 +158,8 @@ bool key_matches(const struct resource *resource, const struct field_list *field
 
 /* Appends the key as answers and errors show it: the value, or the array of
  * the values of a composite one. */
-void key_write(struct buffer *out, const struct field_list *fields, const uint8_t *key, size_t size);
+void key_write(struct buffer *out, const struct field_list *fields, const uint8_t *key,
+               size_t size);
 
 /* Text for messages: `1`, `"a"`, `[1, 2]`; cut to fit. */
 void key_describe(const struct field_list *fields, const uint8_t *key, size_t size, char *out,

@@ -61,7 +61,7 @@ void type_load(const struct type *type, const uint8_t *bytes, size_t size, struc
  * For comparisons with text from anywhere. The uuid's lower-case text is put
  * into `room`, which must live as long as *out. */
 enum { TYPE_UUID_TEXT = 36 };
-bool type_read_text(const struct type *type, const char *text, size_t size, char room[TYPE_UUID_TEXT],
-                    struct value *out);
+bool type_read_text(const struct type *type, const char *text, size_t size,
+                    char room[TYPE_UUID_TEXT], struct value *out);
 
 #endif

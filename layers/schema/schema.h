@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "layers/schema/name_table.h"
 #include "layers/type.h"
 #include "protocol/base/arena.h"
 #include "protocol/base/error.h"
@@ -15,21 +16,21 @@
  * with. It is counted (get/put) and numbered. All texts are terminated and
  * live in its arena. This header is the model; schema_file.h reads it. */
 
-struct expr;   /* layers/query/expr.h: a compiled expression */
-struct order;  /* layers/query/order.h: a compiled sort */
+struct expr;  /* layers/query/expr.h: a compiled expression */
+struct order; /* layers/query/order.h: a compiled sort */
 
 enum { FIELDS_MAX = 1024, KEY_FIELDS_MAX = 8, RESOURCES_MAX = 4096, RELATIONSHIPS_MAX = 1024 };
 
 struct field {
     const char *name;
     uint8_t name_size;
-    uint16_t position;          /* in the resource's fields, schema order */
+    uint16_t position; /* in the resource's fields, schema order */
     struct type type;
-    bool required;              /* nil is refused; primary key fields always */
+    bool required; /* nil is refused; primary key fields always */
     bool in_primary_key;
-    const uint8_t *name_bytes;  /* the name as MessagePack, for answers in maps */
+    const uint8_t *name_bytes; /* the name as MessagePack, for answers in maps */
     uint32_t name_bytes_size;
-    const uint8_t *initial;     /* the default as MessagePack, NULL where none */
+    const uint8_t *initial; /* the default as MessagePack, NULL where none */
     uint32_t initial_size;
 };
 
@@ -40,7 +41,7 @@ struct field_list {
 
 struct identity {
     const char *name;
-    struct field_list fields;   /* unique; nils are distinct */
+    struct field_list fields; /* unique; nils are distinct */
 };
 
 /* An ordered index over the fields; behind them the primary key orders. Those
@@ -53,24 +54,24 @@ struct index {
 enum relationship_kind { BELONGS_TO, HAS_ONE, HAS_MANY, MANY_TO_MANY };
 
 struct batch_limits {
-    uint32_t max_size;       /* keys; default 1000 */
-    uint64_t max_bytes;      /* of a batch's keys and source records; 1 MiB */
-    uint32_t max_in_flight;  /* for each nesting depth; 4 */
-    uint64_t window_us;      /* 0 */
-    uint64_t timeout_us;     /* 5 s */
+    uint32_t max_size;      /* keys; default 1000 */
+    uint64_t max_bytes;     /* of a batch's keys and source records; 1 MiB */
+    uint32_t max_in_flight; /* for each nesting depth; 4 */
+    uint64_t window_us;     /* 0 */
+    uint64_t timeout_us;    /* 5 s */
 };
 
 struct relationship {
     const char *name;
     uint8_t name_size;
-    uint16_t position;                 /* in the resource's relationships */
-    uint32_t number;                   /* among all of the schema: loaders are kept by it */
-    const char *full_name;             /* "representative.tickets" */
-    const uint8_t *name_bytes;         /* the name as MessagePack */
+    uint16_t position;         /* in the resource's relationships */
+    uint32_t number;           /* among all of the schema: loaders are kept by it */
+    const char *full_name;     /* "representative.tickets" */
+    const uint8_t *name_bytes; /* the name as MessagePack */
     uint32_t name_bytes_size;
     enum relationship_kind kind;
     bool to_one;
-    bool manual;                       /* filled by the loader `loader_filter` */
+    bool manual; /* filled by the loader `loader_filter` */
     const struct resource *source;
     const struct resource *destination;
     /* Ordinary relationships: the join. */
@@ -83,7 +84,7 @@ struct relationship {
     const struct expr *loader_filter;
     const char *loader_filter_text;
     /* What the relationship adds to every query (NULL where it does not). */
-    const struct expr *filter;             /* may use parent */
+    const struct expr *filter; /* may use parent */
     const char *filter_text;
     const struct order *order;
     bool has_limit;
@@ -95,7 +96,7 @@ struct relationship {
 struct resource {
     const char *name;
     uint8_t name_size;
-    uint16_t position;               /* in the schema */
+    uint16_t position; /* in the schema */
     const struct schema *schema;
     struct field *fields;
     uint16_t field_count;
@@ -106,20 +107,21 @@ struct resource {
     uint16_t index_count;
     struct relationship *relationships;
     uint16_t relationship_count;
-    uint16_t layout;                 /* the number that new records carry */
-    const uint8_t *row_header;       /* MessagePack array header of a full row */
+    struct name_table names;   /* of the fields, and behind them the relationships:
+                                        no relationship has a field's name */
+    uint16_t layout;           /* the number that new records carry */
+    const uint8_t *row_header; /* MessagePack array header of a full row */
     uint32_t row_header_size;
 };
 
 struct schema {
-    uint32_t number;                 /* daemon-wide, never used again */
+    uint32_t number; /* daemon-wide, never used again */
     uint32_t references;
     struct arena arena;
     struct resource *resources;
     uint16_t resource_count;
-    uint32_t relationship_count;     /* over all resources */
-    uint32_t *lookup;                /* open addressing over resource names */
-    uint32_t lookup_mask;
+    uint32_t relationship_count; /* over all resources */
+    struct name_table names;     /* of the resources */
 };
 
 struct schema *schema_get(struct schema *schema);
@@ -139,8 +141,8 @@ const struct resource *schema_need_resource(const struct schema *schema, const c
 const struct field *resource_need_field(const struct resource *resource, const char *name,
                                         size_t size, enum code code, struct error *error);
 const struct relationship *resource_need_relationship(const struct resource *resource,
-                                                      const char *name, size_t size,
-                                                      enum code code, struct error *error);
+                                                      const char *name, size_t size, enum code code,
+                                                      struct error *error);
 
 /* The index whose first fields are exactly `fields` in this order, or NULL. */
 const struct index *resource_index(const struct resource *resource,

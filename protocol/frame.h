@@ -14,7 +14,7 @@ enum { FRAME_LEVELS_MAX = 64 };
 
 struct frame_limits {
     uint32_t bytes_max;  /* of the whole frame */
-    uint32_t levels_max; /* open arrays and maps; at most FRAME_LEVELS_MAX */
+    uint32_t levels_max; /* open arrays and maps; above FRAME_LEVELS_MAX counts as that */
 };
 
 enum frame_status {
@@ -27,14 +27,21 @@ enum frame_status {
 
 struct frame_scanner {
     struct frame_limits limits;
-    uint64_t offset; /* from the frame's start: where the next header is */
+    uint64_t offset;  /* from the frame's start: where the next header is */
+    uint64_t pending; /* values still to come, all levels together */
+    uint64_t least;   /* bytes that the frame will have at least; after
+                         FRAME_TOO_LARGE, those that were too many */
     uint32_t level;
-    uint64_t left[FRAME_LEVELS_MAX + 1]; /* elements still to come, a level each */
+    uint64_t closes_at[FRAME_LEVELS_MAX + 1]; /* `pending` at which a level is over */
 };
 
 void frame_scanner_init(struct frame_scanner *scanner, struct frame_limits limits);
 
-/* `bytes` holds the frame from its start, `size` of them so far (more than in
+/* Each value still to come counts as one byte, each header byte as it is
+ * announced: so a frame is too large as soon as it can no longer be whole within
+ * the limit, and what is found does not depend on how the bytes were cut.
+ *
+ * `bytes` holds the frame from its start, `size` of them so far (more than in
  * the call before, the same frame). On FRAME_WHOLE *frame_size is its length
  * and the scanner is ready for the next frame. After an error it must be
  * initialised again. On FRAME_MORE, *frame_size is how many bytes it will have

@@ -8,6 +8,7 @@
 #include "protocol/base/buffer.h"
 #include "protocol/base/error.h"
 #include "protocol/frame.h"
+#include "protocol/id_set.h"
 
 /* One end of a MessagePack-RPC connection, pure: bytes in, messages out. It is
  * symmetric: either end may call the other, with its own ids in each direction.
@@ -27,7 +28,7 @@ struct message {
     const char *method; /* requests and notifications; not terminated */
     size_t method_size;
     const uint8_t *params; /* the params, an array's MessagePack with its header;
-                                 NULL with size 0 where it was nil (no params) */
+                              NULL with size 0 where it was nil (no params) */
     size_t params_size;
     const uint8_t *error; /* responses: one value each */
     size_t error_size;
@@ -36,17 +37,16 @@ struct message {
     void *call; /* responses: what session_call was given */
 };
 
-struct id_set; /* open addressing set/map of u32 ids */
-
 struct session {
     struct frame_scanner scanner;
-    struct id_set *working; /* the other end's requests not answered yet */
-    struct id_set *calls;   /* our calls that are out, with their pointers */
+    struct id_set working; /* the other end's requests not answered yet */
+    struct id_set calls;   /* our calls that are out, with their pointers */
     uint32_t next_id;
     bool broken;
 };
 
-/* `limits.levels_max` counts all containers of a frame, the envelope too. */
+/* Takes no memory until the first session_begin or session_call, and is always
+ * 0. `limits.levels_max` counts all containers of a frame, the envelope too. */
 int session_init(struct session *session, struct frame_limits limits);
 void session_release(struct session *session);
 
@@ -60,19 +60,27 @@ enum session_status {
  * tells how many of them are done with (whole frames; also skipped ones, such
  * as responses that nobody waits for).
  *
+ * Generous: every legal encoding of numbers and texts, a method as str or bin,
+ * params as an array or nil. An id is an integer of 32 bits, in any integer
+ * encoding (a float is none).
+ *
  * SESSION_BROKEN: `error` says why (invalid_request; too_large with `limit`
- * frame_bytes or nesting). Where a msgid could be read of the faulty frame,
- * message->kind is MESSAGE_REQUEST with its id, and the caller answers it with
- * `error`; else message->method is NULL and kind MESSAGE_NOTIFICATION. An id
- * that is in use breaks the session too: message->id names it, and the answer
- * that the caller then gives is that id's only one. After SESSION_BROKEN every
- * call answers SESSION_BROKEN.
+ * frame_bytes or nesting). Where the id of a request could be read of the faulty
+ * frame, message->kind is MESSAGE_REQUEST with its id, and the caller answers it
+ * with `error`; else kind is MESSAGE_NOTIFICATION. message->method is NULL in
+ * both. A faulty response or notification names no id: nobody waits for an
+ * answer to it. An id that is in use breaks the session too: message->id names
+ * it, and the answer that the caller then gives is that id's only one; it is no
+ * longer marked, so session_end_all passes it over. After SESSION_BROKEN every
+ * call answers SESSION_BROKEN, with an error that says no more than that, and
+ * no id.
  *
  * A response to a call of ours forgets the call (message->call is its pointer). */
 enum session_status session_next(struct session *session, const uint8_t *bytes, size_t size,
                                  size_t *used, struct message *message, struct error *error);
 
-/* Marks a request as being worked on: it will be answered later. Requests that
+/* Marks a request as being worked on: it will be answered later. It must not be
+ * marked already (session_next gives no message with such an id). Requests that
  * are answered at once, before the next session_next, need not be marked.
  * 0, or -CODE_OVERLOADED where memory lacks. */
 int session_begin(struct session *session, uint32_t id);
@@ -84,12 +92,12 @@ bool session_end(struct session *session, uint32_t id);
 size_t session_working(const struct session *session);
 
 /* Calls each marked id, and forgets all: for what is pending when the
- * connection closes. */
+ * connection closes. `each` may end others, they are not called then. */
 void session_end_all(struct session *session, void (*each)(void *context, uint32_t id),
                      void *context);
 
 /* Starts a call of our own: a fresh id in *id. The caller writes the request
- * with message_request. 0, or -CODE_OVERLOADED. */
+ * with message_request. `call` is not NULL. 0, or -CODE_OVERLOADED. */
 int session_call(struct session *session, void *call, uint32_t *id);
 
 /* Forgets a call; its late response will be ignored. The call's pointer, or NULL. */

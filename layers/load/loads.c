@@ -1,0 +1,424 @@
+#include "layers/load/loads.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "layers/load/level.h"
+#include "layers/load/unique.h"
+#include "protocol/base/check.h"
+#include "protocol/base/heap.h"
+
+/* The happy path of one item (a relationship of a level) is
+ *
+ *   step_start -> coalescer_load -> on_loaded -> [cut, sliced] -> step_finish
+ *                                                                   |
+ *                    the items of the next level, in the same way <-+
+ *
+ * and when no step is pending, `done`. Possible failures are: no memory, a load
+ * that the coalescer refuses (limits), a cut that fails (filter_steps); each
+ * fails the whole. A key that failed fails its source alone: it stands as an
+ * error in the level, and rendering decides what that means. */
+
+struct load_step {
+    struct load load;             /* first: loads are cast back */
+    struct task task;             /* the cut */
+    struct list link;             /* in loads->items */
+    struct loads *loads;
+    struct relation *relation;
+    struct level *level;
+    struct level_load *out;
+    bool loading;                 /* the coalescer has it */
+    bool loaded;                  /* its answers are held */
+    uint32_t *answer_of;          /* a source's answer, NO_ANSWER where nothing joins */
+    /* The cut: what is applied for each source. */
+    bool searching_needed;        /* a filter or a sort of the caller's, or per source */
+    struct search_spec spec;
+    struct search *search;
+    struct search_input input;
+    struct expr_records source;
+    bool searching;
+    size_t at;                    /* the source being cut */
+};
+
+enum { NO_ANSWER = UINT32_MAX };
+
+static void step_failed(struct load_step *step);
+static int level_start(struct loads *loads, struct level *level, uint64_t now_us);
+
+static int no_memory(struct loads *loads)
+{
+    return error_set(loads->eval->error, CODE_OVERLOADED, "no memory for the loads of this call");
+}
+
+/* ---- Keys ---- */
+
+/* The keys of a level's records, each once; answer_of leads from a record to
+ * its key. The keys' bytes and list are dropped once the coalescer has them. */
+struct key_list {
+    struct buffer bytes;
+    struct load_key *keys;
+    size_t count;
+};
+
+static bool key_of_source(const struct load_step *step, const struct record *record,
+                          struct buffer *out)
+{
+    const struct relationship *relationship = step->relation->relationship;
+    return relationship->manual
+               ? key_of_record(relationship->source, &relationship->source->primary_key, record,
+                               out)
+               : search_relationship_key(relationship, record, out);
+}
+
+/* Keys are collected as offsets first, since the bytes move while they grow. */
+static int collect_keys(struct load_step *step, struct key_list *list)
+{
+    const struct level *level = step->level;
+    struct unique_keys unique;
+    if (unique_keys_init(&unique, level->count) < 0) {
+        return -CODE_OVERLOADED;
+    }
+    list->keys = heap_zero(level->count, sizeof *list->keys);
+    for (size_t i = 0; list->keys != NULL && i < level->count; i++) {
+        size_t start = list->bytes.size;
+        step->answer_of[i] = NO_ANSWER;
+        if (!key_of_source(step, level->records[i], &list->bytes)) {
+            continue;
+        }
+        size_t size = list->bytes.size - start;
+        uint32_t position =
+            unique_keys_add(&unique, list->bytes.bytes, start, size, (uint32_t)list->count);
+        step->answer_of[i] = position;
+        if (position < list->count) {
+            buffer_truncate(&list->bytes, start); /* asked before in this level */
+            continue;
+        }
+        list->keys[list->count++] =
+            (struct load_key){.size = (uint32_t)size, .source = level->records[i]};
+    }
+    unique_keys_release(&unique);
+    const uint8_t *at = list->bytes.bytes;
+    for (size_t i = 0; list->keys != NULL && i < list->count; i++) {
+        list->keys[i].bytes = at;
+        at += list->keys[i].size;
+    }
+    return list->keys == NULL || list->bytes.failed ? -CODE_OVERLOADED : 0;
+}
+
+/* ---- The cut: what the daemon applies of the query, for each source ---- */
+
+static uint64_t smaller_limit(const struct relationship *relationship, const struct query *query,
+                              bool *has_limit)
+{
+    uint64_t limit = UINT64_MAX;
+    if (relationship->has_limit) {
+        limit = relationship->limit;
+    }
+    if (query->has_limit && query->limit < limit) {
+        limit = query->limit;
+    }
+    if (relationship->to_one && limit > 1) {
+        limit = 1;
+    }
+    *has_limit = limit != UINT64_MAX;
+    return limit;
+}
+
+/* Filters are and-ed, the caller's sort comes first, then the relationship's;
+ * the smaller limit; offsets add up. */
+static int make_cut(struct load_step *step)
+{
+    struct arena *arena = step->loads->eval->arena;
+    const struct relationship *relationship = step->relation->relationship;
+    const struct query *query = &step->out->item->query;
+    struct search_spec *spec = &step->spec;
+    *spec = (struct search_spec){.resource = relationship->destination};
+    spec->limit = smaller_limit(relationship, query, &spec->has_limit);
+    spec->offset = relationship->offset + query->offset < query->offset
+                       ? UINT64_MAX
+                       : relationship->offset + query->offset;
+    if (step->relation->filter_per_source) {
+        spec->filters[spec->filter_count++] = relationship->filter;
+    }
+    if (query->filter != NULL) {
+        spec->filters[spec->filter_count++] = query->filter;
+    }
+    if (query->order != NULL) {
+        spec->order = order_merge(arena, query->order, relationship->order);
+        if (spec->order == NULL) {
+            return -CODE_OVERLOADED;
+        }
+    }
+    step->searching_needed = spec->filter_count > 0 || spec->order != NULL;
+    if (!step->searching_needed) {
+        return 0;
+    }
+    int status = search_plan(spec, arena);
+    step->search = status < 0 ? NULL : search_create(spec, step->loads->eval);
+    return step->search == NULL ? -CODE_OVERLOADED : 0;
+}
+
+/* Offset and limit alone need no search: a part of the loader's answer. */
+static void cut_plainly(const struct load_step *step, const struct related_records *answer,
+                        struct loaded *out)
+{
+    size_t offset = step->spec.offset < answer->count ? (size_t)step->spec.offset : answer->count;
+    size_t count = answer->count - offset;
+    if (step->spec.has_limit && step->spec.limit < count) {
+        count = (size_t)step->spec.limit;
+    }
+    out->records = answer->records + offset;
+    out->count = count;
+}
+
+/* The answer of source `at`, NULL where it has none (or the error is noted). */
+static const struct related_records *answer_of(struct load_step *step, size_t at)
+{
+    uint32_t position = step->answer_of[at];
+    if (position == NO_ANSWER) {
+        return NULL;
+    }
+    const struct load_answer *answer = &step->load.answers[position];
+    step->out->results[at].error = answer->error;
+    return answer->error != NULL ? NULL : answer->value;
+}
+
+/* Cuts source `at` by a search over the loader's answer. */
+static enum run_status cut_by_search(struct load_step *step, const struct related_records *answer,
+                                     uint64_t *budget, struct loaded *out)
+{
+    if (!step->searching) {
+        step->source = (struct expr_records){.record = step->level->records[step->at]};
+        step->input = (struct search_input){.outer = &step->source,
+                                            .list = answer->records,
+                                            .list_count = answer->count,
+                                            .keep_order = true};
+        if (search_start(step->search, &step->input) < 0) {
+            return RUN_FAILED;
+        }
+        step->searching = true;
+    }
+    enum run_status status = search_run(step->search, budget, &out->records, &out->count);
+    step->searching = status == RUN_MORE;
+    return status;
+}
+
+static int step_finish(struct load_step *step);
+
+static bool cut_run(struct task *task, uint64_t *budget)
+{
+    struct load_step *step = CONTAINER_OF(task, struct load_step, task);
+    for (; step->at < step->level->count; step->at++) {
+        struct loaded *out = &step->out->results[step->at];
+        const struct related_records *answer = answer_of(step, step->at);
+        if (answer == NULL || answer->count == 0) {
+            continue;
+        }
+        if (!step->searching_needed) {
+            cut_plainly(step, answer, out);
+            continue;
+        }
+        enum run_status status = cut_by_search(step, answer, budget, out);
+        if (status == RUN_MORE) {
+            return false;
+        }
+        if (status == RUN_FAILED) {
+            step_failed(step);
+            return true;
+        }
+    }
+    if (step_finish(step) < 0) {
+        step_failed(step);
+    }
+    return true;
+}
+
+/* ---- Steps ---- */
+
+static void pending_end(struct loads *loads)
+{
+    CHECK(loads->pending > 0);
+    if (--loads->pending == 0) {
+        task_withdraw(&loads->finish);
+        task_submit(loads->relations->tasks, &loads->finish);
+    }
+}
+
+static void step_failed(struct load_step *step)
+{
+    step->loads->failed = true;
+    CHECK(step->loads->eval->error->code != CODE_OK);
+    pending_end(step->loads);
+}
+
+/* The next level: the union of the related records, each once. */
+static int make_next_level(struct load_step *step, struct level *next)
+{
+    struct arena *arena = step->loads->eval->arena;
+    size_t total = 0;
+    for (size_t i = 0; i < step->level->count; i++) {
+        total += step->out->results[i].count;
+    }
+    const struct record **records = arena_alloc(arena, total * sizeof *records);
+    uint32_t *positions = arena_alloc(arena, total * sizeof *positions);
+    struct unique_pointers unique;
+    if ((total > 0 && (records == NULL || positions == NULL)) || total >= UINT32_MAX ||
+        unique_pointers_init(&unique, total) < 0) {
+        return -CODE_OVERLOADED;
+    }
+    uint32_t count = 0;
+    for (size_t i = 0; i < step->level->count; i++) {
+        struct loaded *loaded = &step->out->results[i];
+        loaded->positions = positions;
+        for (size_t j = 0; j < loaded->count; j++) {
+            uint32_t position = unique_pointers_add(&unique, loaded->records[j], count);
+            if (position == count) {
+                records[count++] = loaded->records[j];
+            }
+            *positions++ = position;
+        }
+    }
+    unique_pointers_release(&unique);
+    next->records = records;
+    next->count = count;
+    next->query = &step->out->item->query;
+    return 0;
+}
+
+static int step_finish(struct load_step *step)
+{
+    struct loads *loads = step->loads;
+    if (step->out->item->query.loads != NULL) {
+        struct level *next = arena_zero(loads->eval->arena, 1, sizeof *next);
+        if (next == NULL || make_next_level(step, next) < 0) {
+            return no_memory(loads);
+        }
+        step->out->next = next;
+        int status = level_start(loads, next, loads->relations->now_us);
+        if (status < 0) {
+            return status;
+        }
+    }
+    pending_end(loads);
+    return 0;
+}
+
+static void on_loaded(struct load *load)
+{
+    struct load_step *step = (struct load_step *)load;
+    step->loading = false;
+    step->loaded = true;
+    task_submit(step->loads->relations->tasks, &step->task);
+}
+
+static int step_load(struct load_step *step, uint64_t now_us)
+{
+    struct loads *loads = step->loads;
+    struct key_list list = {.bytes = BUFFER_INIT};
+    int status = collect_keys(step, &list);
+    if (status < 0) {
+        status = no_memory(loads);
+    } else {
+        step->load.loader = &step->relation->loader;
+        step->load.origin = loads->origin;
+        step->load.fresh = loads->fresh;
+        step->load.deadline_us = loads->deadline_us;
+        step->load.done = on_loaded;
+        status = coalescer_load(loads->relations->coalescer, &step->load, list.keys, list.count,
+                                now_us, loads->eval->error);
+        step->loading = status == 0;
+    }
+    heap_free(list.keys);
+    buffer_release(&list.bytes);
+    return status;
+}
+
+static int step_start(struct loads *loads, struct level *level, struct level_load *out,
+                      uint64_t now_us)
+{
+    struct arena *arena = loads->eval->arena;
+    struct load_step *step = arena_zero(arena, 1, sizeof *step);
+    if (step == NULL) {
+        return no_memory(loads);
+    }
+    step->loads = loads;
+    step->level = level;
+    step->out = out;
+    step->relation = relations_find(loads->relations, out->item->relationship);
+    list_init(&step->link);
+    list_append(&loads->items, &step->link);
+    task_init(&step->task, cut_run);
+    step->answer_of = arena_alloc(arena, level->count * sizeof *step->answer_of);
+    out->results = arena_zero(arena, level->count, sizeof *out->results);
+    if (level->count > 0 && (step->answer_of == NULL || out->results == NULL)) {
+        return no_memory(loads);
+    }
+    if (make_cut(step) < 0) {
+        return no_memory(loads);
+    }
+    if (level->count == 0) {
+        loads->pending++;
+        return step_finish(step);
+    }
+    int status = step_load(step, now_us);
+    loads->pending += status == 0;
+    return status;
+}
+
+static int level_start(struct loads *loads, struct level *level, uint64_t now_us)
+{
+    const struct query *query = level->query;
+    level->loads = arena_zero(loads->eval->arena, query->load_count, sizeof *level->loads);
+    if (level->loads == NULL) {
+        return no_memory(loads);
+    }
+    size_t i = 0;
+    for (const struct load_item *item = query->loads; item != NULL; item = item->next, i++) {
+        level->loads[i].item = item;
+        int status = step_start(loads, level, &level->loads[i], now_us);
+        if (status < 0) {
+            return status;
+        }
+    }
+    return 0;
+}
+
+static bool finish_run(struct task *task, uint64_t *budget)
+{
+    (void)budget;
+    struct loads *loads = CONTAINER_OF(task, struct loads, finish);
+    task_withdraw(task);
+    loads->done(loads);
+    return true;
+}
+
+int loads_start(struct loads *loads, struct level *level, uint64_t now_us)
+{
+    list_init(&loads->items);
+    task_init(&loads->finish, finish_run);
+    loads->failed = false;
+    loads->pending = 1; /* the start itself, so that it does not finish in mid-way */
+    int status = level_start(loads, level, now_us);
+    if (status == 0) {
+        pending_end(loads);
+    }
+    return status;
+}
+
+void loads_release(struct loads *loads)
+{
+    task_withdraw(&loads->finish);
+    while (!list_empty(&loads->items)) {
+        struct load_step *step = CONTAINER_OF(loads->items.next, struct load_step, link);
+        list_remove(&step->link);
+        task_withdraw(&step->task);
+        if (step->search != NULL) {
+            search_stop(step->search);
+        }
+        if (step->loading) {
+            load_cancel(loads->relations->coalescer, &step->load);
+        } else if (step->loaded) {
+            load_release(loads->relations->coalescer, &step->load);
+        }
+    }
+}

@@ -36,10 +36,15 @@ struct dispatch {
     struct work *work;
     uint64_t timeout_us;       /* of calls that name none */
     uint64_t now_us;           /* set by the loop at the start of a turn's work */
+    struct list idle;          /* rooms of requests, to be used again */
+    size_t idle_count;
 };
 
 void dispatch_init(struct dispatch *dispatch, struct engine *engine, const struct limits *limits,
                    struct daemon_counters *counters, struct work *work);
+
+/* All clients must be gone. */
+void dispatch_release(struct dispatch *dispatch);
 
 /* Executes a request or notification of the client (responses are not for it).
  * The answer is in client->output when this returns, or comes later. */

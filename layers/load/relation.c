@@ -202,7 +202,9 @@ static void on_write(struct write_listener *listener, const struct write_event *
     LIST_EACH(node, &relations->busy)
     {
         struct relation *relation = CONTAINER_OF(node, struct relation, busy);
-        if (bit_test(relation->reads, event->resource->position)) {
+        /* Positions mean something within one schema only. */
+        if (event->resource->schema != relations->schema ||
+            bit_test(relation->reads, event->resource->position)) {
             coalescer_overtake(relations->coalescer, &relation->loader, NULL, 0);
         }
     }

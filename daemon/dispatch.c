@@ -1,0 +1,521 @@
+#include "daemon/dispatch.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "layers/engine/call.h"
+#include "layers/engine/options.h"
+#include "layers/schema/schema_describe.h"
+#include "protocol/base/check.h"
+#include "protocol/base/heap.h"
+#include "protocol/base/nearest.h"
+#include "protocol/message.h"
+#include "protocol/msgpack/reader.h"
+#include "protocol/msgpack/writer.h"
+
+/* A request that the engine works on. Those that are answered at once use the
+ * same room, so that there is one way only; rooms are kept for use again. */
+struct request {
+    struct call call;
+    struct list link;          /* in client->requests, or in dispatch->idle */
+    struct dispatch *dispatch;
+    struct client *client;
+    uint32_t id;
+    bool answered;             /* false for notifications: nobody waits */
+    uint64_t work_bytes;
+};
+
+enum { IDLE_REQUESTS_MAX = 256, REQUEST_PARAMS_MAX = CALL_PARAMS_MAX + 1 };
+
+/* The parameters of a method: one value each, no bytes where left out. */
+struct params {
+    struct reader at[REQUEST_PARAMS_MAX];
+};
+
+struct method {
+    const char *name;
+    unsigned params;           /* beside the options */
+    uint32_t options;          /* bits */
+    /* Answers at once; NULL: the engine's, by kind. */
+    int (*answer)(struct dispatch *dispatch, struct client *client,
+                  const struct options *options, struct buffer *out, struct error *error);
+    enum call_kind kind;
+    bool changes;              /* also executed as a notification */
+};
+
+static int answer_ping(struct dispatch *dispatch, struct client *client,
+                       const struct options *options, struct buffer *out, struct error *error);
+static int answer_hello(struct dispatch *dispatch, struct client *client,
+                        const struct options *options, struct buffer *out, struct error *error);
+static int answer_schema(struct dispatch *dispatch, struct client *client,
+                         const struct options *options, struct buffer *out, struct error *error);
+static int answer_stats(struct dispatch *dispatch, struct client *client,
+                        const struct options *options, struct buffer *out, struct error *error);
+
+static const struct method methods[] = {
+#define X(call, text, count, bits)                                                                 \
+    {.name = (text),                                                                               \
+     .params = (count),                                                                            \
+     .options = (bits),                                                                            \
+     .kind = CALL_##call,                                                                          \
+     .changes = CALL_##call >= CALL_CREATE},
+    RELATA_CALLS(X)
+#undef X
+        {.name = "ping", .answer = answer_ping},
+    {.name = "hello",
+     .options = OPTION_BIT(CLIENT) | OPTION_BIT(TOKEN) | OPTION_BIT(ERRORS),
+     .answer = answer_hello,
+     .changes = true},
+    {.name = "schema", .answer = answer_schema},
+    {.name = "stats", .answer = answer_stats},
+};
+
+/* Names that are taken, and answer clearly. */
+static const char *const later_methods[] = {"provide",    "unprovide", "changed", "watch",
+                                            "snapshot",   "atomically", "explain", "aggregate"};
+
+/* ---- Methods that are answered here ---- */
+
+static int answer_ping(struct dispatch *dispatch, struct client *client,
+                       const struct options *options, struct buffer *out, struct error *error)
+{
+    (void)dispatch;
+    (void)client;
+    (void)options;
+    (void)error;
+    write_text(out, "pong");
+    return 0;
+}
+
+static int take_client_name(struct client *client, const struct options *options,
+                            struct error *error)
+{
+    if (!options_given(options, OPTION_CLIENT)) {
+        return 0;
+    }
+    struct reader in = options->at[OPTION_CLIENT];
+    size_t size = 0;
+    const char *name = reader_name(&in, &size);
+    if (name == NULL) {
+        return error_set(error, CODE_INVALID_REQUEST, "hello: client: expected a text");
+    }
+    size = size < sizeof client->name ? size : sizeof client->name - 1;
+    memcpy(client->name, name, size);
+    client->name[size] = '\0';
+    return 0;
+}
+
+static void write_limits(struct buffer *out, const struct limits *limits)
+{
+    uint32_t count = 0;
+#define X(name, value, meaning) count++;
+    RELATA_LIMITS(X)
+#undef X
+    write_map(out, count);
+#define X(name, value, meaning)                                                                    \
+    write_text(out, #name);                                                                        \
+    write_unsigned(out, limits->name);
+    RELATA_LIMITS(X)
+#undef X
+}
+
+static int answer_hello(struct dispatch *dispatch, struct client *client,
+                        const struct options *options, struct buffer *out, struct error *error)
+{
+    static const char *const forms[] = {"string", "map", NULL};
+    unsigned form = 0;
+    int status = options_word(options, OPTION_ERRORS, forms, &form, error);
+    if (status == 0) {
+        status = take_client_name(client, options, error);
+    }
+    if (status < 0) {
+        return status;
+    }
+    if (options_given(options, OPTION_ERRORS)) {
+        client->errors_as_map = form == 1;
+    }
+    const struct schema *schema = engine_schema(dispatch->engine);
+    write_map(out, 5);
+    write_text(out, "server");
+    write_text(out, "relata");
+    write_text(out, "version");
+    write_text(out, RELATA_VERSION);
+    write_text(out, "protocol");
+    write_unsigned(out, 1);
+    write_text(out, "resources");
+    write_array(out, schema->resource_count);
+    for (unsigned i = 0; i < schema->resource_count; i++) {
+        write_text(out, schema->resources[i].name);
+    }
+    write_text(out, "limits");
+    write_limits(out, dispatch->limits);
+    return 0;
+}
+
+static int answer_schema(struct dispatch *dispatch, struct client *client,
+                         const struct options *options, struct buffer *out, struct error *error)
+{
+    (void)client;
+    (void)options;
+    (void)error;
+    schema_describe(engine_schema(dispatch->engine), out);
+    return 0;
+}
+
+static void write_pair(struct buffer *out, const char *name, uint64_t value)
+{
+    write_text(out, name);
+    write_unsigned(out, value);
+}
+
+static void write_errors(struct buffer *out, const struct daemon_counters *counters)
+{
+    uint32_t count = 0;
+    for (int code = 1; code < CODE_COUNT; code++) {
+        count += counters->errors[code] > 0;
+    }
+    write_text(out, "errors");
+    write_map(out, count);
+    for (int code = 1; code < CODE_COUNT; code++) {
+        if (counters->errors[code] > 0) {
+            write_pair(out, code_text((enum code)code), counters->errors[code]);
+        }
+    }
+}
+
+static int answer_stats(struct dispatch *dispatch, struct client *client,
+                        const struct options *options, struct buffer *out, struct error *error)
+{
+    (void)client;
+    (void)options;
+    (void)error;
+    const struct daemon_counters *counters = dispatch->counters;
+    write_map(out, 3);
+    engine_stats(dispatch->engine, out);
+    write_text(out, "daemon");
+    write_map(out, 8);
+    write_pair(out, "uptime_ms", (dispatch->now_us - counters->started_us) / 1000);
+    write_pair(out, "connections", counters->connections);
+    write_pair(out, "requests", counters->requests);
+    write_errors(out, counters);
+    write_pair(out, "bytes_in", counters->bytes_in);
+    write_pair(out, "bytes_out", counters->bytes_out);
+    write_pair(out, "memory_bytes", engine_memory_bytes(dispatch->engine));
+    write_pair(out, "loop_lag_us", counters->loop_lag_us);
+    return 0;
+}
+
+/* ---- Rooms of requests ---- */
+
+void dispatch_init(struct dispatch *dispatch, struct engine *engine, const struct limits *limits,
+                   struct daemon_counters *counters, struct work *work)
+{
+    *dispatch = (struct dispatch){.engine = engine,
+                                  .limits = limits,
+                                  .counters = counters,
+                                  .work = work,
+                                  .timeout_us = 30 * UINT64_C(1000000)};
+    list_init(&dispatch->idle);
+}
+
+static void request_free(struct request *request)
+{
+    call_release(&request->call);
+    heap_free(request);
+}
+
+void dispatch_release(struct dispatch *dispatch)
+{
+    while (!list_empty(&dispatch->idle)) {
+        struct request *request = CONTAINER_OF(dispatch->idle.next, struct request, link);
+        list_remove(&request->link);
+        request_free(request);
+    }
+}
+
+static struct request *request_get(struct dispatch *dispatch)
+{
+    if (!list_empty(&dispatch->idle)) {
+        struct request *request = CONTAINER_OF(dispatch->idle.next, struct request, link);
+        list_remove(&request->link);
+        dispatch->idle_count--;
+        return request;
+    }
+    struct request *request = heap_zero(1, sizeof *request);
+    if (request != NULL) {
+        list_init(&request->link);
+        call_init(&request->call);
+        request->dispatch = dispatch;
+    }
+    return request;
+}
+
+static void request_put(struct request *request)
+{
+    struct dispatch *dispatch = request->dispatch;
+    call_end(&request->call);
+    list_remove(&request->link);
+    dispatch->work->bytes -= request->work_bytes;
+    request->work_bytes = 0;
+    if (dispatch->idle_count >= IDLE_REQUESTS_MAX) {
+        request_free(request);
+        return;
+    }
+    list_append(&dispatch->idle, &request->link);
+    dispatch->idle_count++;
+}
+
+/* ---- Answers ---- */
+
+static void answer_error(struct dispatch *dispatch, struct client *client, uint32_t id,
+                         const struct error *error)
+{
+    CHECK(error->code != CODE_OK);
+    dispatch->counters->errors[error->code]++;
+    message_error(&client->output, id, error, client->errors_as_map);
+}
+
+void dispatch_refuse(struct dispatch *dispatch, struct client *client, uint32_t id,
+                     const struct error *error)
+{
+    answer_error(dispatch, client, id, error);
+}
+
+/* The response frame of a call that is ready, or of its error. */
+static void answer_call(struct request *request)
+{
+    struct client *client = request->client;
+    struct call *call = &request->call;
+    if (!request->answered) {
+        return;
+    }
+    size_t start = client->output.size;
+    message_result(&client->output, request->id);
+    if (call_render(call, &client->output) < 0) {
+        buffer_truncate(&client->output, start);
+        answer_error(request->dispatch, client, request->id, &call->error);
+    }
+}
+
+static void leave_client(struct request *request)
+{
+    struct client *client = request->client;
+    if (request->answered) {
+        session_end(&client->session, request->id);
+    }
+    list_remove(&request->link);
+    client->request_count--;
+}
+
+/* The engine's answer to a call that took turns. */
+static void on_done(struct call *call)
+{
+    struct request *request = CONTAINER_OF(call, struct request, call);
+    struct client *client = request->client;
+    answer_call(request);
+    leave_client(request);
+    request_put(request);
+    client->wake(client);
+}
+
+/* ---- Requests ---- */
+
+static const struct method *find_method(const char *name, size_t size)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(methods); i++) {
+        const char *known = methods[i].name;
+        if (known[0] == name[0] && strlen(known) == size && memcmp(known, name, size) == 0) {
+            return &methods[i];
+        }
+    }
+    return NULL;
+}
+
+static void unknown_method(const char *name, size_t size, struct error *error)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(later_methods); i++) {
+        if (strlen(later_methods[i]) == size && memcmp(later_methods[i], name, size) == 0) {
+            error_set(error, CODE_INVALID_REQUEST, "%s is not supported yet", later_methods[i]);
+            return;
+        }
+    }
+    struct nearest nearest;
+    nearest_init(&nearest, name, size);
+    for (size_t i = 0; i < ARRAY_COUNT(methods); i++) {
+        nearest_offer(&nearest, methods[i].name);
+    }
+    int shown = size > 64 ? 64 : (int)size;
+    error_set(error, CODE_UNKNOWN_METHOD, "no method %.*s%s%s%s", shown, name,
+              nearest.best != NULL ? ", did you mean " : "",
+              nearest.best != NULL ? nearest.best : "", nearest.best != NULL ? "?" : "");
+}
+
+/* Splits the parameters; the options come last, behind as many as the method
+ * has, and any may be left out from the end. */
+static int split_params(const struct method *method, const struct message *message,
+                        struct params *params, struct options *options, struct error *error)
+{
+    *params = (struct params){0};
+    *options = (struct options){0};
+    if (message->params_size == 0) {
+        return 0;
+    }
+    struct reader in = reader_of(message->params, message->params_size);
+    struct token list = reader_next(&in);
+    unsigned takes = method->params + 1;
+    if (list.count > takes) {
+        return error_set(error, CODE_INVALID_REQUEST, "%s: expected at most %u parameters, got %u",
+                         method->name, takes, list.count);
+    }
+    for (unsigned i = 0; i < list.count; i++) {
+        const uint8_t *bytes = NULL;
+        size_t size = 0;
+        if (!reader_value(&in, &bytes, &size)) {
+            return error_set(error, CODE_INVALID_REQUEST, "%s: parameters are cut short",
+                             method->name);
+        }
+        params->at[i] = reader_of(bytes, size);
+    }
+    if (list.count <= method->params) {
+        return 0;
+    }
+    return options_read(&params->at[method->params], method->options, method->name, options,
+                        error);
+}
+
+/* A call that takes turns: it is its client's now, its id in use. */
+static int stay(struct request *request)
+{
+    struct client *client = request->client;
+    if (request->answered && session_begin(&client->session, request->id) < 0) {
+        return error_set(&request->call.error, CODE_OVERLOADED, "no memory for the request");
+    }
+    list_append(&client->requests, &request->link);
+    client->request_count++;
+    request->work_bytes = request->call.arena.total;
+    request->dispatch->work->bytes += request->work_bytes;
+    return 0;
+}
+
+static void start_call(struct dispatch *dispatch, struct client *client,
+                       const struct method *method, const struct message *message,
+                       const struct params *params, const struct options *options)
+{
+    struct request *request = request_get(dispatch);
+    if (request == NULL) {
+        struct error error = ERROR_INIT;
+        error_set(&error, CODE_OVERLOADED, "no memory for the request");
+        answer_error(dispatch, client, message->id, &error);
+        return;
+    }
+    struct call *call = &request->call;
+    request->client = client;
+    request->id = message->id;
+    request->answered = message->kind == MESSAGE_REQUEST;
+    call->engine = dispatch->engine;
+    call->kind = method->kind;
+    memcpy(call->params, params->at, method->params * sizeof *call->params);
+    call->options = *options;
+    call->origin = client->id;
+    call->timeout_us = dispatch->timeout_us;
+    call->write_error = client->errors_as_map ? message_error_extension : NULL;
+    call->done = on_done;
+    int status = call_start(call, dispatch->now_us);
+    if (status == CALL_LATER && stay(request) == 0) {
+        return;
+    }
+    answer_call(request);
+    request_put(request);
+}
+
+/* The shortest way for the most frequent request: get(resource, key). */
+static bool get_at_once(struct dispatch *dispatch, struct client *client,
+                        const struct message *message)
+{
+    struct reader in = reader_of(message->params, message->params_size);
+    if (message->params_size == 0 || reader_next(&in).count != 2) {
+        return false;
+    }
+    size_t name_size = 0;
+    const char *name = reader_name(&in, &name_size);
+    if (name == NULL) {
+        return false;
+    }
+    size_t start = client->output.size;
+    message_result(&client->output, message->id);
+    if (call_get_at_once(dispatch->engine, name, name_size, in, &client->output)) {
+        return true;
+    }
+    buffer_truncate(&client->output, start);
+    return false;
+}
+
+static void answer_here(struct dispatch *dispatch, struct client *client,
+                        const struct method *method, const struct message *message,
+                        const struct options *options)
+{
+    struct error error = ERROR_INIT;
+    size_t start = client->output.size;
+    message_result(&client->output, message->id);
+    int status = method->answer(dispatch, client, options, &client->output, &error);
+    if (status < 0 || message->kind != MESSAGE_REQUEST) {
+        buffer_truncate(&client->output, start);
+    }
+    if (status < 0 && message->kind == MESSAGE_REQUEST) {
+        answer_error(dispatch, client, message->id, &error);
+    }
+}
+
+void dispatch_message(struct dispatch *dispatch, struct client *client,
+                      const struct message *message)
+{
+    dispatch->counters->requests++;
+    bool waited_for = message->kind == MESSAGE_REQUEST;
+    if (waited_for && message->method_size == 3 && memcmp(message->method, "get", 3) == 0 &&
+        get_at_once(dispatch, client, message)) {
+        return;
+    }
+    struct error error = ERROR_INIT;
+    struct params params;
+    struct options options;
+    const struct method *method =
+        message->method_size == 0 ? NULL : find_method(message->method, message->method_size);
+    if (method == NULL) {
+        unknown_method(message->method, message->method_size, &error);
+    } else if (!waited_for && !method->changes) {
+        return;
+    } else if (split_params(method, message, &params, &options, &error) == 0) {
+        if (method->answer != NULL) {
+            answer_here(dispatch, client, method, message, &options);
+        } else {
+            start_call(dispatch, client, method, message, &params, &options);
+        }
+        return;
+    }
+    if (waited_for) {
+        answer_error(dispatch, client, message->id, &error);
+    }
+}
+
+void dispatch_end_client(struct dispatch *dispatch, struct client *client,
+                         const struct error *error)
+{
+    while (!list_empty(&client->requests)) {
+        struct request *request = CONTAINER_OF(client->requests.next, struct request, link);
+        if (request->answered) {
+            answer_error(dispatch, client, request->id, error);
+        }
+        leave_client(request);
+        request_put(request);
+    }
+}
+
+void dispatch_drop_client(struct dispatch *dispatch, struct client *client)
+{
+    (void)dispatch;
+    while (!list_empty(&client->requests)) {
+        struct request *request = CONTAINER_OF(client->requests.next, struct request, link);
+        leave_client(request);
+        request_put(request);
+    }
+}

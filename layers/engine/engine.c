@@ -1,0 +1,322 @@
+#include "layers/engine/engine.h"
+
+#include <string.h>
+
+#include "layers/engine/engine_inner.h"
+#include "layers/query/eval.h"
+#include "protocol/base/check.h"
+#include "protocol/base/heap.h"
+#include "protocol/msgpack/writer.h"
+
+/* What all tasks together may visit in a turn (about 1 ms), and one of them
+ * before the next has its turn. Each run costs some too, so that a turn ends. */
+enum { TURN_BUDGET = 20000, SLICE_BUDGET = 2000, RUN_COST = 16 };
+
+/* ---- Realms ---- */
+
+struct realm *realm_get(struct realm *realm)
+{
+    realm->references++;
+    return realm;
+}
+
+static void free_stores(struct realm *realm)
+{
+    for (unsigned i = 0; i < realm->schema->resource_count; i++) {
+        if (realm->stores[i] != NULL && realm->owned[i]) {
+            memory_table_free(realm->stores[i]);
+        }
+    }
+}
+
+static void realm_drop(struct realm *realm)
+{
+    list_remove(&realm->link);
+    if (realm->schema != NULL) {
+        schema_put(realm->schema);
+    }
+    heap_free(realm->stores);
+    heap_free(realm->owned);
+    heap_free(realm->counters);
+    heap_free(realm);
+}
+
+void realm_abandon(struct realm *realm)
+{
+    free_stores(realm);
+    realm_drop(realm);
+}
+
+void realm_put(struct engine *engine, struct realm *realm)
+{
+    CHECK(realm->references > 0);
+    if (--realm->references == 0) {
+        CHECK(realm != engine->realm);
+        relations_close(&realm->relations);
+        realm_abandon(realm);
+    }
+}
+
+struct realm *realm_create(struct engine *engine, struct schema *schema)
+{
+    struct realm *realm = heap_zero(1, sizeof *realm);
+    if (realm == NULL) {
+        return NULL;
+    }
+    list_init(&realm->link);
+    realm->stores = heap_zero(schema->resource_count + 1u, sizeof *realm->stores);
+    realm->owned = heap_zero(schema->resource_count + 1u, sizeof *realm->owned);
+    realm->counters = heap_zero(schema->resource_count + 1u, sizeof *realm->counters);
+    if (realm->stores == NULL || realm->owned == NULL || realm->counters == NULL) {
+        realm_drop(realm);
+        return NULL;
+    }
+    realm->schema = schema_get(schema);
+    realm->references = 1;
+    list_append(&engine->realms, &realm->link);
+    return realm;
+}
+
+static int realm_open(struct engine *engine, struct realm *realm)
+{
+    const struct schema *schema = realm->schema;
+    for (unsigned i = 0; i < schema->resource_count; i++) {
+        realm->stores[i] = memory_table_create(engine->memory, &schema->resources[i]);
+        realm->owned[i] = true;
+        if (realm->stores[i] == NULL) {
+            return -CODE_OVERLOADED;
+        }
+    }
+    return relations_open(&realm->relations, schema, realm->stores, &engine->world,
+                          engine->coalescer, &engine->tasks, engine->limits);
+}
+
+/* ---- The engine ---- */
+
+struct engine *engine_create(const struct limits *limits)
+{
+    struct engine *engine = heap_zero(1, sizeof *engine);
+    if (engine == NULL) {
+        return NULL;
+    }
+    engine->limits = limits;
+    world_init(&engine->world);
+    task_queue_init(&engine->tasks);
+    list_init(&engine->realms);
+    list_init(&engine->calls);
+    engine->memory = memory_create(&engine->world);
+    engine->coalescer = engine->memory == NULL ? NULL : coalescer_create(limits);
+    if (engine->coalescer == NULL) {
+        if (engine->memory != NULL) {
+            memory_free(engine->memory);
+        }
+        heap_free(engine);
+        return NULL;
+    }
+    return engine;
+}
+
+void engine_free(struct engine *engine)
+{
+    CHECK(list_empty(&engine->calls));
+    struct realm *realm = engine->realm;
+    engine->realm = NULL;
+    if (realm != NULL) {
+        CHECK(realm->references == 1);
+        realm_put(engine, realm);
+    }
+    coalescer_free(engine->coalescer);
+    memory_free(engine->memory);
+    buffer_release(&engine->scratch);
+    heap_free(engine);
+}
+
+int engine_use_schema(struct engine *engine, struct schema *schema, struct error *error)
+{
+    if (engine->realm != NULL) {
+        return engine_change_schema(engine, schema, error);
+    }
+    struct realm *realm = realm_create(engine, schema);
+    if (realm == NULL) {
+        return error_set(error, CODE_OVERLOADED, "no memory for the schema");
+    }
+    if (realm_open(engine, realm) < 0) {
+        realm_abandon(realm);
+        return error_set(error, CODE_OVERLOADED, "no memory for the tables of the schema");
+    }
+    engine->realm = realm;
+    return 0;
+}
+
+const struct schema *engine_schema(const struct engine *engine)
+{
+    return engine->realm == NULL ? NULL : engine->realm->schema;
+}
+
+/* ---- Turns ---- */
+
+/* Runs each task that is in the queue now once. */
+static void run_tasks(struct engine *engine, uint64_t *budget)
+{
+    struct list round;
+    list_init(&round);
+    list_move_all(&round, &engine->tasks.tasks);
+    while (!list_empty(&round) && *budget > 0) {
+        struct task *task = CONTAINER_OF(round.next, struct task, link);
+        list_remove(&task->link);
+        uint64_t slice = *budget < SLICE_BUDGET ? *budget : SLICE_BUDGET;
+        uint64_t left = slice;
+        if (!task->run(task, &left)) {
+            list_append(&engine->tasks.tasks, &task->link);
+        }
+        uint64_t cost = slice - left + RUN_COST;
+        *budget -= cost < *budget ? cost : *budget;
+    }
+    /* What the budget did not reach comes first in the next turn. */
+    list_move_all(&round, &engine->tasks.tasks);
+    list_move_all(&engine->tasks.tasks, &round);
+}
+
+static void call_timeout(struct call *call)
+{
+    error_set(&call->error, CODE_TIMEOUT, "%s: the time allowed has passed",
+              call_kind_name(call->kind));
+    list_remove(&call->link);
+    task_withdraw(&call->task);
+    call->done(call);
+}
+
+/* Ends the calls whose time is up. Their deadlines are looked at only when the
+ * earliest that was known has come. */
+static void expire_calls(struct engine *engine)
+{
+    if (engine->next_deadline_us == 0 || engine->now_us < engine->next_deadline_us) {
+        return;
+    }
+    struct list due;
+    uint64_t next = 0;
+    list_init(&due);
+    for (struct list *node = engine->calls.next, *after; node != &engine->calls; node = after) {
+        after = node->next;
+        struct call *call = CONTAINER_OF(node, struct call, link);
+        if (call->deadline_us <= engine->now_us) {
+            list_remove(node);
+            list_append(&due, node);
+        } else if (next == 0 || call->deadline_us < next) {
+            next = call->deadline_us;
+        }
+    }
+    engine->next_deadline_us = next;
+    while (!list_empty(&due)) {
+        call_timeout(CONTAINER_OF(due.next, struct call, link));
+    }
+}
+
+bool engine_turn(struct engine *engine, uint64_t now_us)
+{
+    engine->now_us = now_us;
+    LIST_EACH(node, &engine->realms)
+    {
+        CONTAINER_OF(node, struct realm, link)->relations.now_us = now_us;
+    }
+    expire_calls(engine);
+    coalescer_expire(engine->coalescer, now_us);
+    uint64_t budget = TURN_BUDGET;
+    bool sent = false;
+    do {
+        sent = coalescer_flush(engine->coalescer, now_us);
+        run_tasks(engine, &budget);
+    } while (budget > 0 && (sent || !list_empty(&engine->tasks.tasks)));
+    bool more = memory_turn(engine->memory);
+    return more || sent || !list_empty(&engine->tasks.tasks);
+}
+
+uint64_t engine_next_us(const struct engine *engine)
+{
+    uint64_t next = coalescer_next_us(engine->coalescer);
+    uint64_t deadline = engine->next_deadline_us;
+    return next == 0 || (deadline != 0 && deadline < next) ? deadline : next;
+}
+
+void engine_close(struct engine *engine)
+{
+    engine->closing = true;
+    while (!list_empty(&engine->calls)) {
+        struct call *call = CONTAINER_OF(engine->calls.next, struct call, link);
+        error_set(&call->error, CODE_UNAVAILABLE, "the daemon is stopping");
+        list_remove(&call->link);
+        task_withdraw(&call->task);
+        call->done(call);
+    }
+    coalescer_close(engine->coalescer);
+}
+
+/* ---- stats ---- */
+
+static void write_pair(struct buffer *out, const char *name, uint64_t value)
+{
+    write_text(out, name);
+    write_unsigned(out, value);
+}
+
+static void write_relation(struct buffer *out, const struct relation *relation)
+{
+    const struct loader *loader = &relation->loader;
+    uint64_t p50 = 0;
+    uint64_t p99 = 0;
+    uint64_t max = 0;
+    uint64_t batches = loader->counters.batches;
+    uint32_t pairs = 2;
+#define X(name, meaning) pairs++;
+    LOADER_COUNTERS(X)
+#undef X
+    write_text(out, loader->name);
+    write_map(out, pairs);
+#define X(name, meaning) write_pair(out, #name, loader->counters.name);
+    LOADER_COUNTERS(X)
+#undef X
+    write_text(out, "batch_avg");
+    write_float(out, batches == 0 ? 0.0 : (double)loader->counters.unique_keys / (double)batches);
+    write_text(out, "latency_us");
+    loader_latency(loader, &p50, &p99, &max);
+    write_map(out, 3);
+    write_pair(out, "p50", p50);
+    write_pair(out, "p99", p99);
+    write_pair(out, "max", max);
+}
+
+static void write_resource(struct buffer *out, const struct store *store, const char *name,
+                           const struct resource_counters *counters)
+{
+    write_text(out, name);
+    write_map(out, 8);
+    write_pair(out, "records", store->counters.records);
+    write_pair(out, "bytes", store->counters.bytes);
+    write_pair(out, "reads", counters->reads);
+    write_pair(out, "writes", counters->writes);
+    write_pair(out, "hits", counters->hits);
+    write_pair(out, "misses", counters->misses);
+    write_pair(out, "invalidations", counters->invalidations);
+    write_pair(out, "evictions", counters->evictions);
+}
+
+void engine_stats(struct engine *engine, struct buffer *out)
+{
+    const struct realm *realm = engine->realm;
+    write_text(out, "relationships");
+    write_map(out, realm->schema->relationship_count);
+    for (uint32_t i = 0; i < realm->schema->relationship_count; i++) {
+        write_relation(out, &realm->relations.all[i]);
+    }
+    write_text(out, "resources");
+    write_map(out, realm->schema->resource_count);
+    for (unsigned i = 0; i < realm->schema->resource_count; i++) {
+        write_resource(out, realm->stores[i], realm->schema->resources[i].name,
+                       &realm->counters[i]);
+    }
+}
+
+uint64_t engine_memory_bytes(const struct engine *engine)
+{
+    return memory_bytes(engine->memory);
+}

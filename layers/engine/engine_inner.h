@@ -1,0 +1,80 @@
+#ifndef RELATA_LAYERS_ENGINE_ENGINE_INNER_H
+#define RELATA_LAYERS_ENGINE_ENGINE_INNER_H
+
+#include "layers/engine/call.h"
+#include "layers/engine/engine.h"
+#include "layers/load/relation.h"
+#include "layers/memory/memory.h"
+
+/* What the files of this folder know of each other. */
+
+struct resource_counters {
+    uint64_t reads;
+    uint64_t writes;
+    uint64_t hits;
+    uint64_t misses;
+    uint64_t invalidations;
+    uint64_t evictions;
+};
+
+/* All that belongs to one schema: calls keep the realm that they began with. */
+struct realm {
+    struct schema *schema;
+    struct store **stores;              /* by resource position */
+    bool *owned;                        /* a store that the next schema took over is not */
+    struct resource_counters *counters; /* the same */
+    struct relations relations;
+    uint32_t references;
+    struct list link;                   /* in engine->realms */
+};
+
+struct engine {
+    const struct limits *limits;
+    struct world world;
+    struct memory *memory;
+    struct coalescer *coalescer;
+    struct task_queue tasks;
+    struct realm *realm;                /* of the schema in force */
+    struct list realms;
+    struct list calls;                  /* under way, of struct call */
+    uint64_t now_us;
+    uint64_t next_deadline_us;          /* of the calls; 0 for none */
+    struct buffer scratch;              /* a key, for the shortest way of get */
+    bool closing;
+};
+
+/* A realm with no stores and relations yet, and the end of one that did not get
+ * any further; the schema's reference is its own. NULL where memory lacks. */
+struct realm *realm_create(struct engine *engine, struct schema *schema);
+void realm_abandon(struct realm *realm);
+
+/* The next schema (schema_change.c): as engine_use_schema. */
+int engine_change_schema(struct engine *engine, struct schema *schema, struct error *error);
+
+struct realm *realm_get(struct realm *realm);
+void realm_put(struct engine *engine, struct realm *realm);
+
+static inline struct store *call_store(const struct call *call)
+{
+    return call->realm->stores[call->resource->position];
+}
+
+static inline struct resource_counters *call_counters(const struct call *call)
+{
+    return &call->realm->counters[call->resource->position];
+}
+
+/* write.c: the calls that change records, in one turn. The stored record is
+ * then the call's answer. 0, or a negative code with call->error set. */
+int call_write(struct call *call);
+
+/* invalidate: the keys of the call's resource (nil for all), or of one of its
+ * relationships. The number of dropped entries is the call's answer. */
+int call_invalidate(struct call *call, const struct relationship *relationship,
+                    struct reader keys);
+
+/* Renders at most `most` further elements of a list. CALL_LATER where there are
+ * more, CALL_READY at the end, or a negative code with call->error set. */
+int call_render_slice(struct call *call, struct buffer *out, size_t most);
+
+#endif

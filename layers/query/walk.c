@@ -1,0 +1,493 @@
+#include "layers/query/walk.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "layers/value.h"
+#include "protocol/base/check.h"
+#include "protocol/base/code.h"
+
+/* ---- Values ---- */
+
+/* 2^63: the first float above all integers; -2^63 is the lowest integer. */
+static const double integers_end = 9223372036854775808.0;
+
+static struct value integer_value(int64_t integer)
+{
+    return (struct value){.kind = VALUE_INTEGER, .integer = integer};
+}
+
+static bool equal_to_float(struct term_value *out, double real)
+{
+    if (real != floor(real) || real >= integers_end || real < -integers_end) {
+        return false;
+    }
+    out->value = integer_value((int64_t)real);
+    return true;
+}
+
+/* x > 2.5 is x > 2, x >= 2.5 is x >= 3. */
+static bool above_float(struct term_value *out, enum conjunct_operator operator, double real)
+{
+    double bound = operator== CONJUNCT_GREATER ? floor(real) : ceil(real);
+    if (bound >= integers_end) {
+        return false;
+    }
+    if (bound < -integers_end) {
+        *out = (struct term_value){CONJUNCT_GREATER_EQUAL, integer_value(INT64_MIN)};
+        return true;
+    }
+    *out = (struct term_value){operator, integer_value((int64_t)bound)};
+    return true;
+}
+
+/* x < 2.5 is x < 3, x <= 2.5 is x <= 2. */
+static bool below_float(struct term_value *out, enum conjunct_operator operator, double real)
+{
+    double bound = operator== CONJUNCT_LESS ? ceil(real) : floor(real);
+    if (bound < -integers_end) {
+        return false;
+    }
+    if (bound >= integers_end) {
+        *out = (struct term_value){CONJUNCT_LESS_EQUAL, integer_value(INT64_MAX)};
+        return true;
+    }
+    *out = (struct term_value){operator, integer_value((int64_t)bound)};
+    return true;
+}
+
+static bool set_from_float(struct term_value *out, enum conjunct_operator operator, double real)
+{
+    if (isnan(real)) {
+        return false;
+    }
+    switch (operator) {
+    case CONJUNCT_EQUAL:
+    case CONJUNCT_IN:
+        return equal_to_float(out, real);
+    case CONJUNCT_GREATER:
+    case CONJUNCT_GREATER_EQUAL:
+        return above_float(out, operator, real);
+    case CONJUNCT_LESS:
+    case CONJUNCT_LESS_EQUAL:
+        return below_float(out, operator, real);
+    case CONJUNCT_STARTS_WITH:
+        return false;
+    }
+    return false;
+}
+
+bool term_value_set(struct term_value *out, const struct field *field,
+                    enum conjunct_operator operator, const struct value * value)
+{
+    *out = (struct term_value){.operator= operator, .value = * value };
+    if (operator== CONJUNCT_IN) {
+        return value->kind == VALUE_LIST && value->size > 0;
+    }
+    enum value_kind wanted = type_value_kind(field->type.kind);
+    if (wanted == VALUE_INTEGER && value->kind == VALUE_FLOAT) {
+        return set_from_float(out, operator, value->real);
+    }
+    return value->kind == wanted;
+}
+
+/* ---- Binding ---- */
+
+void walk_init(struct walk *walk, struct store *store, struct arena *arena)
+{
+    *walk = (struct walk){.store = store, .arena = arena};
+}
+
+/* Room of at least `size` bytes; what was in it is lost. */
+static bool take_room(struct walk *walk, size_t size)
+{
+    if (size <= walk->room_size) {
+        return true;
+    }
+    size_t wanted = size < 64 ? 64 : size * 2;
+    uint8_t *room = arena_alloc(walk->arena, wanted);
+    if (room == NULL) {
+        return false;
+    }
+    walk->room = room;
+    walk->room_size = wanted;
+    return true;
+}
+
+static int compare_items(const void *a, const void *b)
+{
+    return value_compare(a, b);
+}
+
+/* The list's values that the field can have, ordered, each once. */
+static enum walk_bound bind_list(struct walk *walk, const struct field *field,
+                                 const struct value *list)
+{
+    size_t most = walk->access->kind == ACCESS_POINTS ? WALK_POINTS_MAX : WALK_RANGES_MAX;
+    if (list->size > most) {
+        return WALK_UNUSABLE;
+    }
+    if (list->size > walk->item_capacity) {
+        walk->items = arena_alloc(walk->arena, list->size * sizeof(*walk->items));
+        walk->item_capacity = walk->items != NULL ? list->size : 0;
+    }
+    if (walk->items == NULL) {
+        return WALK_FAILED;
+    }
+    size_t count = 0;
+    for (uint32_t i = 0; i < list->size; i++) {
+        struct term_value item;
+        if (term_value_set(&item, field, CONJUNCT_EQUAL, &list->items[i])) {
+            walk->items[count++] = item.value;
+        }
+    }
+    if (count == 0) {
+        return WALK_EMPTY;
+    }
+    qsort(walk->items, count, sizeof(*walk->items), compare_items);
+    size_t kept = 1;
+    for (size_t i = 1; i < count; i++) {
+        if (value_compare(&walk->items[i], &walk->items[kept - 1]) != 0) {
+            walk->items[kept++] = walk->items[i];
+        }
+    }
+    walk->item_count = kept;
+    return WALK_READY;
+}
+
+static enum walk_bound bind_equal(struct walk *walk)
+{
+    const struct access *access = walk->access;
+    const struct resource *resource = walk->store->resource;
+    for (unsigned i = 0; i < access->equal_count; i++) {
+        const struct term_value *term = &walk->values[access->equal[i]];
+        if (access->in_position != (int)i) {
+            walk->range.equal[i] = term->value;
+            continue;
+        }
+        enum walk_bound bound =
+            bind_list(walk, &resource->fields[access->fields->fields[i]], &term->value);
+        if (bound != WALK_READY) {
+            return bound;
+        }
+    }
+    return WALK_READY;
+}
+
+static void raise_lower(struct range *range, const struct value *value, bool open)
+{
+    int order = range->has_lower ? value_compare(value, &range->lower) : 1;
+    if (order > 0 || (order == 0 && open)) {
+        range->has_lower = true;
+        range->lower = *value;
+        range->lower_open = open;
+    }
+}
+
+static void drop_upper(struct range *range, const struct value *value, bool open)
+{
+    int order = range->has_upper ? value_compare(value, &range->upper) : -1;
+    if (order < 0 || (order == 0 && open)) {
+        range->has_upper = true;
+        range->upper = *value;
+        range->upper_open = open;
+    }
+}
+
+/* A prefix is the range from it to the least text that is above all that begin
+ * with it: its last byte raised by one. Each prefix has its part of the room. */
+static void bind_prefix(struct walk *walk, const struct value *prefix, size_t room_at)
+{
+    raise_lower(&walk->range, prefix, false);
+    uint32_t size = prefix->size;
+    while (size > 0 && prefix->bytes[size - 1] == 0xff) {
+        size--;
+    }
+    if (size == 0) {
+        return;
+    }
+    uint8_t *end = walk->room + room_at;
+    memcpy(end, prefix->bytes, size);
+    end[size - 1]++;
+    struct value upper = {.kind = prefix->kind, .size = size, .bytes = end};
+    drop_upper(&walk->range, &upper, true);
+}
+
+static void bind_bound(struct walk *walk, const struct term_value *term, size_t room_at)
+{
+    switch (term->operator) {
+    case CONJUNCT_LESS:
+    case CONJUNCT_LESS_EQUAL:
+        drop_upper(&walk->range, &term->value, term->operator== CONJUNCT_LESS);
+        return;
+    case CONJUNCT_GREATER:
+    case CONJUNCT_GREATER_EQUAL:
+        raise_lower(&walk->range, &term->value, term->operator== CONJUNCT_GREATER);
+        return;
+    case CONJUNCT_STARTS_WITH:
+        bind_prefix(walk, &term->value, room_at);
+        return;
+    case CONJUNCT_EQUAL:
+    case CONJUNCT_IN:
+        return;
+    }
+}
+
+static enum walk_bound bind_bounds(struct walk *walk)
+{
+    const struct access *access = walk->access;
+    size_t needed = 0, at = 0;
+    for (unsigned i = 0; i < access->bound_count; i++) {
+        const struct term_value *term = &walk->values[access->bounds[i]];
+        needed += term->operator== CONJUNCT_STARTS_WITH ? term->value.size : 0;
+    }
+    if (!take_room(walk, needed)) {
+        return WALK_FAILED;
+    }
+    for (unsigned i = 0; i < access->bound_count; i++) {
+        const struct term_value *term = &walk->values[access->bounds[i]];
+        bind_bound(walk, term, at);
+        at += term->operator== CONJUNCT_STARTS_WITH ? term->value.size : 0;
+    }
+    const struct range *range = &walk->range;
+    if (range->has_lower && range->has_upper) {
+        int order = value_compare(&range->lower, &range->upper);
+        if (order > 0 || (order == 0 && (range->lower_open || range->upper_open))) {
+            return WALK_EMPTY;
+        }
+    }
+    return WALK_READY;
+}
+
+enum walk_bound walk_bind(struct walk *walk, const struct access *access,
+                          const struct term_value *values, const struct field_list *join,
+                          const uint8_t *key, size_t key_size)
+{
+    walk->access = access;
+    walk->values = values;
+    walk->join = access->checks_join ? join : NULL;
+    walk->key = key;
+    walk->key_size = key_size;
+    walk->item_count = 0;
+    if (access->kind == ACCESS_SCAN || access->key_as_given) {
+        return WALK_READY;
+    }
+    walk->range.index = access->index;
+    walk->range.equal_count = access->equal_count;
+    walk->range.reverse = access->reverse;
+    walk->range.has_lower = false;
+    walk->range.has_upper = false;
+    enum walk_bound bound = bind_equal(walk);
+    if (bound == WALK_READY && access->bound_count > 0) {
+        bound = bind_bounds(walk);
+    }
+    return bound;
+}
+
+uint64_t walk_estimate(struct walk *walk, uint64_t most)
+{
+    const struct access *access = walk->access;
+    if (access->kind == ACCESS_POINTS) {
+        return walk->item_count > 0 ? walk->item_count : 1;
+    }
+    if (access->in_position < 0) {
+        return walk->store->ops->estimate(walk->store, &walk->range, most);
+    }
+    uint64_t total = 0;
+    for (size_t i = 0; i < walk->item_count && total < most; i++) {
+        walk->range.equal[access->in_position] = walk->items[i];
+        total += walk->store->ops->estimate(walk->store, &walk->range, most - total);
+    }
+    return total;
+}
+
+/* ---- Opening ---- */
+
+static const struct record *find(struct walk *walk, const uint8_t *key, size_t size)
+{
+    const struct store_ops *ops = walk->store->ops;
+    const struct identity *identity = walk->access->identity;
+    return identity == NULL ? ops->find(walk->store, key, size)
+                            : ops->find_identity(walk->store, identity, key, size);
+}
+
+/* The record with the bound values as its key, put together in the room. */
+static int find_values(struct walk *walk, const struct record **record)
+{
+    size_t most = 0;
+    for (unsigned i = 0; i < walk->access->equal_count; i++) {
+        const struct value *value = &walk->range.equal[i];
+        bool bytes = value->kind == VALUE_TEXT || value->kind == VALUE_BINARY;
+        most += 16 + (bytes ? value->size : 0);
+    }
+    if (!take_room(walk, most)) {
+        return -CODE_OVERLOADED;
+    }
+    struct buffer key = {.bytes = walk->room, .capacity = walk->room_size, .max = walk->room_size};
+    for (unsigned i = 0; i < walk->access->equal_count; i++) {
+        value_write(&key, &walk->range.equal[i]);
+    }
+    CHECK(!key.failed && key.bytes == walk->room);
+    *record = find(walk, key.bytes, key.size);
+    return 0;
+}
+
+static int keep_found(struct walk *walk, const struct record *record)
+{
+    if (record == NULL) {
+        return 0;
+    }
+    void *found = walk->found;
+    if (arena_grow(walk->arena, &found, walk->found_count, &walk->found_capacity,
+                   sizeof(*walk->found)) != 0) {
+        return -CODE_OVERLOADED;
+    }
+    walk->found = found;
+    walk->found[walk->found_count++] = record;
+    return 0;
+}
+
+/* Looks up the next points of a list. */
+static int find_more(struct walk *walk)
+{
+    walk->found_count = 0;
+    walk->found_at = 0;
+    for (size_t i = 0; i < WALK_POINTS_AT_ONCE && walk->item_at < walk->item_count; i++) {
+        size_t at = walk->item_at++;
+        if (walk->access->reverse) {
+            at = walk->item_count - 1 - at;
+        }
+        walk->range.equal[walk->access->in_position] = walk->items[at];
+        const struct record *record;
+        if (find_values(walk, &record) != 0 || keep_found(walk, record) != 0) {
+            return -CODE_OVERLOADED;
+        }
+    }
+    return 0;
+}
+
+static int open_points(struct walk *walk)
+{
+    walk->item_at = 0;
+    walk->found_count = 0;
+    walk->found_at = 0;
+    if (walk->access->key_as_given) {
+        return keep_found(walk, find(walk, walk->key, walk->key_size));
+    }
+    if (walk->access->in_position >= 0) {
+        return find_more(walk);
+    }
+    const struct record *record;
+    int code = find_values(walk, &record);
+    return code != 0 ? code : keep_found(walk, record);
+}
+
+static int take_cursors(struct walk *walk, size_t count)
+{
+    if (count <= walk->cursor_capacity) {
+        return 0;
+    }
+    struct store_cursor *cursors = arena_alloc(walk->arena, count * sizeof(*cursors));
+    if (cursors == NULL) {
+        return -CODE_OVERLOADED;
+    }
+    walk->cursors = cursors;
+    walk->cursor_capacity = count;
+    return 0;
+}
+
+/* All at once, so that all show the same moment. */
+static int open_ranges(struct walk *walk)
+{
+    const struct access *access = walk->access;
+    const struct store_ops *ops = walk->store->ops;
+    size_t count = access->in_position >= 0 ? walk->item_count : 1;
+    int code = take_cursors(walk, count);
+    for (size_t i = 0; code == 0 && i < count; i++) {
+        if (access->in_position >= 0) {
+            walk->range.equal[access->in_position] =
+                walk->items[access->reverse ? count - 1 - i : i];
+        }
+        code = ops->range(walk->store, &walk->range, &walk->cursors[i]);
+        walk->cursor_count += code == 0;
+    }
+    return code;
+}
+
+static int open_scan(struct walk *walk)
+{
+    int code = take_cursors(walk, 1);
+    if (code == 0) {
+        code = walk->store->ops->scan(walk->store, &walk->cursors[0]);
+    }
+    walk->cursor_count = code == 0 ? 1 : 0;
+    return code;
+}
+
+int walk_open(struct walk *walk)
+{
+    CHECK(walk->cursor_count == 0);
+    walk->cursor_at = 0;
+    int code = 0;
+    switch (walk->access->kind) {
+    case ACCESS_SCAN:
+        code = open_scan(walk);
+        break;
+    case ACCESS_POINTS:
+        code = open_points(walk);
+        break;
+    case ACCESS_RANGES:
+        code = open_ranges(walk);
+        break;
+    }
+    if (code != 0) {
+        walk_close(walk);
+    }
+    return code;
+}
+
+void walk_close(struct walk *walk)
+{
+    for (; walk->cursor_at < walk->cursor_count; walk->cursor_at++) {
+        walk->store->ops->close(&walk->cursors[walk->cursor_at]);
+    }
+    walk->cursor_count = 0;
+    walk->cursor_at = 0;
+    walk->found_count = 0;
+    walk->found_at = 0;
+    walk->item_at = walk->item_count;
+}
+
+/* ---- Going on ---- */
+
+static const struct record *next_point(struct walk *walk)
+{
+    while (walk->found_at == walk->found_count) {
+        if (walk->item_at >= walk->item_count || find_more(walk) != 0) {
+            return NULL;
+        }
+    }
+    return walk->found[walk->found_at++];
+}
+
+static const struct record *next_of_cursors(struct walk *walk)
+{
+    const struct store_ops *ops = walk->store->ops;
+    while (walk->cursor_at < walk->cursor_count) {
+        struct store_cursor *cursor = &walk->cursors[walk->cursor_at];
+        const struct record *record = ops->next(cursor);
+        if (record != NULL) {
+            return record;
+        }
+        ops->close(cursor);
+        walk->cursor_at++;
+    }
+    return NULL;
+}
+
+const struct record *walk_next(struct walk *walk)
+{
+    bool points = walk->access->kind == ACCESS_POINTS;
+    return points ? next_point(walk) : next_of_cursors(walk);
+}

@@ -23,6 +23,8 @@ struct anchor {
 
 struct loader {
     yaml_parser_t parser;
+    const char *text;
+    size_t size;
     struct arena *arena;
     struct faults *faults;
     struct level levels[DOCUMENT_LEVELS_MAX];
@@ -277,6 +279,21 @@ static int take_event(struct loader *loader, const yaml_event_t *event)
     return 0;
 }
 
+/* A fault at a byte, counted in lines and code points. */
+static void refuse_byte(struct faults *faults, const char *text, size_t offset, const char *problem)
+{
+    uint32_t line = 1, column = 1;
+    for (size_t i = 0; i < offset; i++) {
+        if (text[i] == '\n') {
+            line++;
+            column = 1;
+        } else if (((uint8_t)text[i] & 0xc0) != 0x80) {
+            column++;
+        }
+    }
+    faults_add(faults, line, column, "this is not YAML: %s", problem);
+}
+
 static void report_problem(struct loader *loader)
 {
     const yaml_parser_t *parser = &loader->parser;
@@ -285,9 +302,9 @@ static void report_problem(struct loader *loader)
     if (parser->error == YAML_MEMORY_ERROR) {
         loader->arena->failed = 1;
     } else if (parser->error == YAML_READER_ERROR) {
-        /* The reader is ahead of the parser, whose place is near enough. */
-        faults_add(loader->faults, place(parser->mark.line), place(parser->mark.column),
-                   "this is not YAML: %s after this place", problem);
+        size_t offset =
+            parser->problem_offset < loader->size ? parser->problem_offset : loader->size;
+        refuse_byte(loader->faults, loader->text, offset, problem);
     } else if (parser->context != NULL) {
         faults_add(loader->faults, line, column, "this is not YAML: %s, %s that begins on line %u",
                    problem, parser->context, place(parser->context_mark.line));
@@ -311,27 +328,21 @@ static int read_events(struct loader *loader)
     return status < 0 ? status : 0;
 }
 
-/* Where text stops being UTF-8. */
-static void report_encoding(struct faults *faults, const char *text, size_t size)
+/* How many bytes of code points the text begins with before it stops being UTF-8. */
+static size_t utf8_end(const char *text, size_t size)
 {
-    uint32_t line = 1, column = 1;
     size_t at = 0;
     while (at < size) {
         size_t step = 1;
-        while (step <= 4 && at + step <= size && !utf8_valid(text + at, step)) {
+        while (step <= 4 && step <= size - at && !utf8_valid(text + at, step)) {
             step++;
         }
-        if (step > 4 || at + step > size) {
+        if (step > 4 || step > size - at) {
             break;
-        }
-        column++;
-        if (text[at] == '\n') {
-            line++;
-            column = 1;
         }
         at += step;
     }
-    faults_add(faults, line, column, "this is not UTF-8");
+    return at;
 }
 
 const struct node *document_read(const char *text, size_t size, struct arena *arena,
@@ -343,7 +354,7 @@ const struct node *document_read(const char *text, size_t size, struct arena *ar
         return NULL;
     }
     if (!utf8_valid(text, size)) {
-        report_encoding(faults, text, size);
+        refuse_byte(faults, text, utf8_end(text, size), "it is not UTF-8");
         return NULL;
     }
     struct loader *loader = arena_zero(arena, 1, sizeof(*loader));
@@ -351,6 +362,8 @@ const struct node *document_read(const char *text, size_t size, struct arena *ar
         arena->failed = 1;
         return NULL;
     }
+    loader->text = text;
+    loader->size = size;
     loader->arena = arena;
     loader->faults = faults;
     yaml_parser_set_encoding(&loader->parser, YAML_UTF8_ENCODING);

@@ -1,9 +1,12 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "layers/schema/reading.h"
 #include "protocol/base/check.h"
 #include "protocol/base/name.h"
 #include "protocol/msgpack/reader.h"
+
+enum { WHAT_MAX = 96 };
 
 /* ---- Resources ---- */
 
@@ -163,7 +166,8 @@ static bool read_field(struct reading *reading, const struct node *node, struct 
     if (node->kind != NODE_MAP) {
         return read_type(reading, node, &field->type);
     }
-    if (node->count == 1 && strcmp(map_key(node, 0)->text, "enum") == 0) {
+    if (node->count == 1 && (strcmp(map_key(node, 0)->text, "enum") == 0 ||
+                             strcmp(map_key(node, 0)->text, "list") == 0)) {
         return read_type(reading, node, &field->type);
     }
     if (!take_map(reading, node, "field", rules, ARRAY_COUNT(rules), values)) {
@@ -308,7 +312,7 @@ static void read_primary_key(struct reading *reading, struct resource *resource,
         return;
     }
     if (source->primary_key != NULL) {
-        source->sound = take_key_fields(reading, source->primary_key, resource, "the primary key",
+        source->sound = take_key_fields(reading, source->primary_key, resource, "primary_key",
                                         &resource->primary_key) &&
                         source->sound;
         return;
@@ -342,8 +346,10 @@ static void read_identities(struct reading *reading, struct resource *resource,
     for (uint32_t i = 0; i < count && resource->identities != NULL; i++) {
         const struct node *key = map_key(source->identities, i);
         struct identity *identity = &resource->identities[resource->identity_count];
+        char what[WHAT_MAX];
+        snprintf(what, sizeof(what), "identity %.63s", key->text);
         if (!take_name(reading, key, "identity") ||
-            !take_key_fields(reading, map_value(source->identities, i), resource, "an identity",
+            !take_key_fields(reading, map_value(source->identities, i), resource, what,
                              &identity->fields)) {
             continue;
         }
@@ -370,7 +376,7 @@ static void read_indexes(struct reading *reading, struct resource *resource,
         if (item->kind != NODE_LIST) {
             fault_at(reading, item, "an index is a list of fields: write [%.63s]",
                      item->kind == NODE_SCALAR ? item->text : "team_id");
-        } else if (take_key_fields(reading, item, resource, "an index",
+        } else if (take_key_fields(reading, item, resource, "index",
                                    &resource->indexes[resource->index_count].fields)) {
             resource->index_count++;
         }

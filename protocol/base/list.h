@@ -49,7 +49,7 @@ static inline void list_move_all(struct list *to, struct list *from)
     }
 }
 
-#define LIST_EACH(node, head)                                                                      \
+#define LIST_EACH(node, head) \
     for (struct list *node = (head)->next; node != (head); node = node->next)
 
 #endif

@@ -431,8 +431,9 @@ void table_rollback(struct store *store)
         const struct change *change = &table->changes[i];
         if (change->new != 0) {
             unlink_first(table, link_count(table), change);
-            struct record *new = table_record(table, change->new);
-            new->flags = (uint8_t)((new->flags &RECORD_MARKED) | RECORD_DEAD);
+            /* Dead and not marked: no cursor gives it, whenever opened. */
+            table_record(table, change->new)->flags = RECORD_DEAD;
+            marks_forget(&table->marks, change->new);
             /* Whoever saw it in this turn may go on reading it. */
             struct garbage_entry entry = {table->memory->world->sequence + 1, stamp, 0, change->new,
                                           false};

@@ -281,9 +281,9 @@ void server_init(struct server *server, struct loop *loop, uint64_t stall_us)
     server->watch.data = server;
     server->patience.data = server;
     start_watch(server);
-    /* Neither is a reason for the loop to go on. */
+    /* The watch is no reason for the loop to go on. Patience, once started, is:
+     * a connection that only waits for its answers is none to libuv. */
     uv_unref((uv_handle_t *)&server->watch);
-    uv_unref((uv_handle_t *)&server->patience);
 }
 
 void server_set_stall(struct server *server, uint64_t stall_us)

@@ -132,7 +132,11 @@ struct expr_uses {
 /* 0, or -CODE_OVERLOADED. */
 int expr_uses(const struct expr *expr, struct arena *arena, struct expr_uses *out);
 
-/* The expression's text: canonical, good to be read again. */
+/* The expression's text: canonical, good to be read again. What has no literal
+ * in the text form (nil, binary that is no text, a moment beside nothing that
+ * says so, maps, long lists) stands there as $p1, $p2 ... */
 void expr_print(const struct expr *expr, struct buffer *out);
+/* The values of these as a MessagePack map, empty where there are none. */
+void expr_print_params(const struct expr *expr, struct buffer *out);
 
 #endif

@@ -391,8 +391,7 @@ static int read_file(const char *path, struct buffer *text)
     return status;
 }
 
-static void take_file(struct config *config, const struct option_value *option,
-                      struct buffer *faults)
+static void take_file(struct config *config, const struct argument *option, struct buffer *faults)
 {
     struct buffer text = BUFFER_INIT;
     int status = strlen(option->text) < PATH_MAX ? read_file(option->text, &text) : -ENAMETOOLONG;
@@ -405,30 +404,32 @@ static void take_file(struct config *config, const struct option_value *option,
     buffer_release(&text);
 }
 
-static void take_listen(struct config *config, const struct options *options, struct buffer *faults)
+static void take_listen(struct config *config, const struct arguments *arguments,
+                        struct buffer *faults)
 {
-    if (options->listen_count == 0) {
+    if (arguments->listen_count == 0) {
         return;
     }
     config->listen_count = 0;
     config->listen_is_default = false;
-    for (size_t i = 0; i < options->listen_count; i++) {
+    for (size_t i = 0; i < arguments->listen_count; i++) {
         struct error error = ERROR_INIT;
         struct address *address = &config->listen[config->listen_count++];
-        if (address_parse(address, options->listen[i].text, options->listen_sizes[i], NULL,
+        if (address_parse(address, arguments->listen[i].text, arguments->listen_sizes[i], NULL,
                           &error) != 0) {
-            buffer_printf(faults, "%s: %s\n", options->listen[i].from, error.message);
+            buffer_printf(faults, "%s: %s\n", arguments->listen[i].from, error.message);
         }
     }
 }
-static_assert((int)OPTIONS_LISTEN_MAX <= (int)CONFIG_LISTEN_MAX, "what the options name has room");
+static_assert((int)ARGUMENTS_LISTEN_MAX <= (int)CONFIG_LISTEN_MAX,
+              "what the arguments name has room");
 
-static void take_options(struct config *config, const struct options *options,
-                         struct buffer *faults)
+static void take_arguments(struct config *config, const struct arguments *arguments,
+                           struct buffer *faults)
 {
-    const struct option_value *level = &options->log_level;
-    const struct option_value *format = &options->log_format;
-    const struct option_value *schema = &options->schema;
+    const struct argument *level = &arguments->log_level;
+    const struct argument *format = &arguments->log_format;
+    const struct argument *schema = &arguments->schema;
     if (level->text != NULL &&
         !log_level_parse(level->text, strlen(level->text), &config->log_level)) {
         buffer_printf(faults, "%s: must be debug, info, warning or error, not \"%s\"\n",
@@ -445,17 +446,17 @@ static void take_options(struct config *config, const struct options *options,
             buffer_printf(faults, "%s: the path is too long\n", schema->from);
         }
     }
-    take_listen(config, options, faults);
+    take_listen(config, arguments, faults);
 }
 
-int config_load(struct config *config, const struct options *options, struct buffer *faults)
+int config_load(struct config *config, const struct arguments *arguments, struct buffer *faults)
 {
     size_t before = faults->size;
     config_defaults(config);
-    if (options->config.text != NULL) {
-        take_file(config, &options->config, faults);
+    if (arguments->config.text != NULL) {
+        take_file(config, &arguments->config, faults);
     }
-    take_options(config, options, faults);
+    take_arguments(config, arguments, faults);
     if (config->schema[0] == '\0' && faults->size == before) {
         buffer_printf(faults, "there is no schema: name one with --schema FILE, RELATA_SCHEMA, or "
                               "`schema:` in the configuration\n");

@@ -7,7 +7,7 @@
 
 #include "daemon/address.h"
 #include "daemon/log.h"
-#include "daemon/options.h"
+#include "daemon/arguments.h"
 #include "protocol/base/buffer.h"
 #include "protocol/base/limits.h"
 
@@ -38,8 +38,8 @@ void config_defaults(struct config *config);
 int config_read(struct config *config, const char *name, const char *text, size_t size,
                 struct buffer *faults);
 
-/* All of it: defaults, the file that the options name, the options; and that
+/* All of it: defaults, the file that the arguments name, the arguments; and that
  * there is a schema. */
-int config_load(struct config *config, const struct options *options, struct buffer *faults);
+int config_load(struct config *config, const struct arguments *arguments, struct buffer *faults);
 
 #endif

@@ -25,7 +25,7 @@ enum { OTHER_DESCRIPTORS = 64 };
 enum { SIGNALS_COUNT = 3 };
 
 struct daemon {
-    const struct options *options;
+    const struct arguments *arguments;
     struct config config;
     struct limits limits; /* in force: the engine and dispatch read them here */
     struct daemon_counters counters;
@@ -50,10 +50,10 @@ static void print_faults(const struct buffer *faults)
 }
 
 /* Configuration and schema; faults of both are told. */
-static int load(const struct options *options, struct config *config, uint32_t number,
+static int load(const struct arguments *arguments, struct config *config, uint32_t number,
                 struct schema **schema, struct buffer *faults)
 {
-    int status = config_load(config, options, faults);
+    int status = config_load(config, arguments, faults);
     *schema = NULL;
     if (config->schema[0] != '\0') {
         int schema_status =
@@ -67,12 +67,12 @@ static int load(const struct options *options, struct config *config, uint32_t n
     return status;
 }
 
-int daemon_check(const struct options *options)
+int daemon_check(const struct arguments *arguments)
 {
     struct config config;
     struct schema *schema;
     struct buffer faults = BUFFER_INIT;
-    int status = load(options, &config, 1, &schema, &faults);
+    int status = load(arguments, &config, 1, &schema, &faults);
     print_faults(&faults);
     buffer_release(&faults);
     if (status != 0) {
@@ -144,7 +144,7 @@ static void reload(struct daemon *daemon)
     struct config *config = heap_must(sizeof(*config));
     struct schema *schema;
     notify_reloading();
-    if (load(daemon->options, config, ++daemon->schema_number, &schema, &faults) == 0) {
+    if (load(daemon->arguments, config, ++daemon->schema_number, &schema, &faults) == 0) {
         take_reloaded(daemon, config, schema);
         schema_put(schema);
     } else {
@@ -325,14 +325,14 @@ static int run(struct daemon *daemon, struct schema *schema)
     return daemon->status;
 }
 
-int daemon_run(const struct options *options)
+int daemon_run(const struct arguments *arguments)
 {
     struct schema *schema;
     struct buffer faults = BUFFER_INIT;
     struct daemon *daemon = heap_must(sizeof(*daemon));
-    daemon->options = options;
+    daemon->arguments = arguments;
     daemon->schema_number = 1;
-    int status = load(options, &daemon->config, daemon->schema_number, &schema, &faults);
+    int status = load(arguments, &daemon->config, daemon->schema_number, &schema, &faults);
     print_faults(&faults);
     buffer_release(&faults);
     if (status == 0) {

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "daemon/daemon.h"
-#include "daemon/options.h"
+#include "daemon/arguments.h"
 #include "daemon/version.h"
 #include "protocol/base/buffer.h"
 
@@ -13,9 +13,9 @@ static const char *environment(const char *name)
 
 int main(int argc, char *argv[])
 {
-    struct options options;
+    struct arguments arguments;
     struct buffer faults = BUFFER_INIT;
-    int status = options_read(&options, argc, argv, environment, &faults);
+    int status = arguments_read(&arguments, argc, argv, environment, &faults);
     if (status != 0) {
         fwrite(faults.bytes, 1, faults.size, stderr);
     }
@@ -23,13 +23,13 @@ int main(int argc, char *argv[])
     if (status != 0) {
         return 1;
     }
-    if (options.help) {
-        fputs(options_help, stdout);
+    if (arguments.help) {
+        fputs(arguments_help, stdout);
         return 0;
     }
-    if (options.version) {
+    if (arguments.version) {
         puts("relatad " DAEMON_VERSION);
         return 0;
     }
-    return options.check ? daemon_check(&options) : daemon_run(&options);
+    return arguments.check ? daemon_check(&arguments) : daemon_run(&arguments);
 }

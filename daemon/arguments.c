@@ -1,4 +1,4 @@
-#include "daemon/options.h"
+#include "daemon/arguments.h"
 
 #include <getopt.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 #include "protocol/base/code.h"
 #include "protocol/base/nearest.h"
 
-const char options_help[] =
+const char arguments_help[] =
     "Usage: relatad [--config FILE] [--schema FILE] [--listen ADDRESS]...\n"
     "\n"
     "Holds typed records and answers coalesced relationship loads to the processes\n"
@@ -36,37 +36,38 @@ static const struct option flags[] = {{"config", required_argument, NULL, FLAG_C
                                       {"help", no_argument, NULL, FLAG_HELP},
                                       {NULL, 0, NULL, 0}};
 
-static void add_listen(struct options *options, const char *text, size_t size, const char *from,
+static void add_listen(struct arguments *arguments, const char *text, size_t size, const char *from,
                        struct buffer *faults)
 {
-    if (options->listen_count == OPTIONS_LISTEN_MAX) {
-        buffer_printf(faults, "%s: at most %d addresses are taken\n", from, OPTIONS_LISTEN_MAX);
+    if (arguments->listen_count == ARGUMENTS_LISTEN_MAX) {
+        buffer_printf(faults, "%s: at most %d addresses are taken\n", from, ARGUMENTS_LISTEN_MAX);
         return;
     }
-    options->listen[options->listen_count] = (struct option_value){.text = text, .from = from};
-    options->listen_sizes[options->listen_count++] = size;
+    arguments->listen[arguments->listen_count] = (struct argument){.text = text, .from = from};
+    arguments->listen_sizes[arguments->listen_count++] = size;
 }
 
-static void read_flag(struct options *options, int flag, const char *value, struct buffer *faults)
+static void read_flag(struct arguments *arguments, int flag, const char *value,
+                      struct buffer *faults)
 {
     switch ((enum flag)flag) {
     case FLAG_CONFIG:
-        options->config = (struct option_value){value, "--config"};
+        arguments->config = (struct argument){value, "--config"};
         break;
     case FLAG_SCHEMA:
-        options->schema = (struct option_value){value, "--schema"};
+        arguments->schema = (struct argument){value, "--schema"};
         break;
     case FLAG_LISTEN:
-        add_listen(options, value, strlen(value), "--listen", faults);
+        add_listen(arguments, value, strlen(value), "--listen", faults);
         break;
     case FLAG_CHECK:
-        options->check = true;
+        arguments->check = true;
         break;
     case FLAG_VERSION:
-        options->version = true;
+        arguments->version = true;
         break;
     case FLAG_HELP:
-        options->help = true;
+        arguments->help = true;
         break;
     }
 }
@@ -91,7 +92,7 @@ static void unknown_flag(const char *argument, struct buffer *faults)
     }
 }
 
-static void read_flags(struct options *options, int argc, char *argv[], struct buffer *faults)
+static void read_flags(struct arguments *arguments, int argc, char *argv[], struct buffer *faults)
 {
     opterr = 0;
     optind = 0; /* GNU: begin anew */
@@ -108,7 +109,7 @@ static void read_flags(struct options *options, int argc, char *argv[], struct b
         } else if (flag == '?') {
             unknown_flag(argv[at], faults);
         } else {
-            read_flag(options, flag, optarg, faults);
+            read_flag(arguments, flag, optarg, faults);
         }
     }
     for (int i = optind; i < argc; i++) {
@@ -116,30 +117,30 @@ static void read_flags(struct options *options, int argc, char *argv[], struct b
     }
 }
 
-static void from_environment(struct option_value *value, const char *name,
+static void from_environment(struct argument *value, const char *name,
                              const char *(*environment)(const char *name))
 {
     const char *text = environment(name);
     if (value->text == NULL && text != NULL && text[0] != '\0') {
-        *value = (struct option_value){text, name};
+        *value = (struct argument){text, name};
     }
 }
 
-int options_read(struct options *options, int argc, char *argv[],
-                 const char *(*environment)(const char *name), struct buffer *faults)
+int arguments_read(struct arguments *arguments, int argc, char *argv[],
+                   const char *(*environment)(const char *name), struct buffer *faults)
 {
-    *options = (struct options){0};
-    read_flags(options, argc, argv, faults);
-    from_environment(&options->config, "RELATA_CONFIG", environment);
-    from_environment(&options->schema, "RELATA_SCHEMA", environment);
-    from_environment(&options->log_level, "RELATA_LOG_LEVEL", environment);
-    from_environment(&options->log_format, "RELATA_LOG_FORMAT", environment);
-    struct option_value listen = {0};
+    *arguments = (struct arguments){0};
+    read_flags(arguments, argc, argv, faults);
+    from_environment(&arguments->config, "RELATA_CONFIG", environment);
+    from_environment(&arguments->schema, "RELATA_SCHEMA", environment);
+    from_environment(&arguments->log_level, "RELATA_LOG_LEVEL", environment);
+    from_environment(&arguments->log_format, "RELATA_LOG_FORMAT", environment);
+    struct argument listen = {0};
     from_environment(&listen, "RELATA_LISTEN", environment);
-    if (listen.text != NULL && options->listen_count == 0) {
+    if (listen.text != NULL && arguments->listen_count == 0) {
         for (const char *at = listen.text;; at++) {
             size_t size = strcspn(at, ",");
-            add_listen(options, at, size, listen.from, faults);
+            add_listen(arguments, at, size, listen.from, faults);
             at += size;
             if (*at == '\0') {
                 break;

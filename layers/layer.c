@@ -48,3 +48,15 @@ uint64_t world_oldest_pin(const struct world *world)
     }
     return CONTAINER_OF(world->pins.next, struct pin, link)->sequence;
 }
+
+void store_find_many(struct store *store, const struct store_key *keys, size_t count,
+                     const struct record **out)
+{
+    if (store->ops->find_many != NULL) {
+        store->ops->find_many(store, keys, count, out);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        out[i] = store->ops->find(store, keys[i].bytes, keys[i].size);
+    }
+}

@@ -25,12 +25,12 @@ struct store;
  * values in an index; a range with a bound on a field never yields nils of it. */
 struct range {
     const struct index *index;
-    uint16_t equal_count;                /* leading fields of the index */
-    struct value equal[KEY_FIELDS_MAX];  /* not nil */
-    bool has_lower, lower_open;          /* open: the bound itself is not in */
+    uint16_t equal_count;               /* leading fields of the index */
+    struct value equal[KEY_FIELDS_MAX]; /* not nil */
+    bool has_lower, lower_open;         /* open: the bound itself is not in */
     bool has_upper, upper_open;
-    struct value lower, upper;           /* not nil */
-    bool reverse;                        /* from the end */
+    struct value lower, upper; /* not nil */
+    bool reverse;              /* from the end */
 };
 
 /* A place in a store that survives writes: it gives each record at most once
@@ -40,9 +40,15 @@ struct range {
  * gives records in no order; a range in the index's order, but records that a
  * write replaced while the cursor was left alone come at the end. */
 struct store_cursor {
-    struct list link;         /* in the store's open cursors */
+    struct list link; /* in the store's open cursors */
     struct store *store;
-    uint64_t state[40];       /* the layer's own */
+    uint64_t state[40]; /* the layer's own */
+};
+
+/* A key's bytes, for finding many. */
+struct store_key {
+    const uint8_t *bytes;
+    size_t size;
 };
 
 struct store_ops {
@@ -73,11 +79,16 @@ struct store_ops {
     int (*remove)(struct store *store, const struct record *old, struct error *error);
     void (*commit)(struct store *store);
     void (*rollback)(struct store *store);
+
+    /* As find for each, faster where there are many. May be NULL: callers use
+     * store_find_many. */
+    void (*find_many)(struct store *store, const struct store_key *keys, size_t count,
+                      const struct record **out);
 };
 
 struct store_counters {
     uint64_t records;
-    uint64_t bytes;    /* records with their headers, and indexes */
+    uint64_t bytes; /* records with their headers, and indexes */
 };
 
 struct store {
@@ -86,16 +97,21 @@ struct store {
     struct store_counters counters;
 };
 
+/* The records of the keys, in their order, NULL where absent. For 1,000,000
+ * records it takes half of the time of as many finds, or less. */
+void store_find_many(struct store *store, const struct store_key *keys, size_t count,
+                     const struct record **out);
+
 /* ---- One event per write ---- */
 
 enum write_cause { WRITE_CALL, WRITE_EXPIRY, WRITE_EVICTION, WRITE_FOREIGN };
 
 struct write_event {
-    uint64_t sequence;            /* daemon-wide, rising: orders writes and invalidations */
+    uint64_t sequence; /* daemon-wide, rising: orders writes and invalidations */
     enum write_cause cause;
     const struct resource *resource;
-    const struct record *old;     /* NULL for a create */
-    const struct record *new;     /* NULL for a destroy */
+    const struct record *old; /* NULL for a create */
+    const struct record *new; /* NULL for a destroy */
 };
 
 struct write_listener {
@@ -113,9 +129,9 @@ struct pin {
 };
 
 struct world {
-    uint64_t sequence;            /* of the last write or invalidation */
-    struct list listeners;        /* of struct write_listener, in order */
-    struct list pins;             /* of struct pin, oldest first */
+    uint64_t sequence;     /* of the last write or invalidation */
+    struct list listeners; /* of struct write_listener, in order */
+    struct list pins;      /* of struct pin, oldest first */
 };
 
 void world_init(struct world *world);

@@ -98,6 +98,20 @@ static uint64_t hash_of_record(struct hash_index *index, const struct record *re
 
 /* ---- Finding ---- */
 
+/* As key_matches, with the common case in line. */
+static inline bool matches(const struct hash_index *index, const struct record *record,
+                           const uint8_t *key, size_t size)
+{
+    const struct field_list *fields = index->fields;
+    if (fields->count > 1) {
+        return key_matches(index->resource, fields, record, key, size);
+    }
+    uint32_t field_size;
+    const uint8_t *bytes =
+        record_field(record, index->resource->field_count, fields->fields[0], &field_size);
+    return field_size == size && memcmp(bytes, key, size) == 0;
+}
+
 uint32_t hash_index_find_hashed(const struct hash_index *index, uint64_t hash, const uint8_t *key,
                                 size_t size)
 {
@@ -112,8 +126,7 @@ uint32_t hash_index_find_hashed(const struct hash_index *index, uint64_t hash, c
                 break;
             }
             const struct record *record = record_at(index, reference);
-            if ((record->flags & RECORD_LIVE) != 0 &&
-                key_matches(index->resource, index->fields, record, key, size)) {
+            if ((record->flags & RECORD_LIVE) != 0 && matches(index, record, key, size)) {
                 return reference;
             }
         }

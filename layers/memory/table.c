@@ -4,9 +4,10 @@
 
 #include "protocol/base/check.h"
 #include "protocol/base/code.h"
+#include "protocol/base/hash.h"
 #include "protocol/base/heap.h"
 
-enum { SPLITS_PER_TURN = 64 };
+enum { SPLITS_PER_TURN = 64, FIND_GROUP = 16 };
 
 static const struct record *table_find(struct store *store, const uint8_t *key, size_t size)
 {
@@ -26,6 +27,30 @@ static const struct record *table_find_identity(struct store *store,
     return reference != 0 ? table_record(table, reference) : NULL;
 }
 
+/* Keys go in groups through three steps, so that the group waits once for its
+ * buckets and once for its records. */
+static void table_find_many(struct store *store, const struct store_key *keys, size_t count,
+                            const struct record **out)
+{
+    const struct hash_index *index = &table_of(store)->primary;
+    for (size_t start = 0; start < count; start += FIND_GROUP) {
+        uint64_t hashes[FIND_GROUP];
+        size_t group = count - start < FIND_GROUP ? count - start : FIND_GROUP;
+        for (size_t i = 0; i < group; i++) {
+            hashes[i] = hash_bytes(keys[start + i].bytes, keys[start + i].size);
+            hash_index_prefetch_bucket(index, hashes[i]);
+        }
+        for (size_t i = 0; i < group; i++) {
+            hash_index_prefetch_record(index, hashes[i]);
+        }
+        for (size_t i = 0; i < group; i++) {
+            uint32_t reference = hash_index_find_hashed(index, hashes[i], keys[start + i].bytes,
+                                                        keys[start + i].size);
+            out[start + i] = reference != 0 ? table_record(table_of(store), reference) : NULL;
+        }
+    }
+}
+
 const struct store_ops table_ops = {
     .find = table_find,
     .find_identity = table_find_identity,
@@ -39,6 +64,7 @@ const struct store_ops table_ops = {
     .remove = table_remove,
     .commit = table_commit,
     .rollback = table_rollback,
+    .find_many = table_find_many,
 };
 
 int table_init(struct table *table, struct memory *memory, const struct resource *resource)

@@ -257,12 +257,9 @@ enum session_status session_next(struct session *session, const uint8_t *bytes, 
         *message = (struct message){.kind = MESSAGE_NOTIFICATION};
         return SESSION_BROKEN;
     }
-    for (;;) {
+    while (*used < size) {
         const uint8_t *frame = bytes + *used;
         size_t left = size - *used;
-        if (left == 0) {
-            return SESSION_MORE;
-        }
         if (!starts_array(*frame)) {
             error_set(error, CODE_INVALID_REQUEST,
                       "a message is an array, what came begins with the byte 0x%02x", *frame);
@@ -286,6 +283,7 @@ enum session_status session_next(struct session *session, const uint8_t *bytes, 
             return SESSION_MESSAGE;
         }
     }
+    return SESSION_MORE;
 }
 
 /* --- Ids -------------------------------------------------------------------- */

@@ -156,7 +156,7 @@ static bool take_zone(struct cursor *in, int64_t *ahead)
 
 bool datetime_parse(const char *text, size_t size, struct datetime *out)
 {
-    struct cursor in = {text, text + size};
+    struct cursor in = {text, size > 0 ? text + size : text};
     int64_t year, of_day = 0, ahead = 0;
     int month, day;
     uint32_t nanoseconds = 0;

@@ -87,7 +87,7 @@ static inline struct extent shape_extent(enum shape shape, const uint8_t *at)
     case SHAPE_FIXED_ARRAY:
         return (struct extent){1, *at & 0x0fu};
     case SHAPE_FIXED_MAP:
-        return (struct extent){1, 2 * (*at & 0x0fu)};
+        return (struct extent){1, (uint64_t)2 * (*at & 0x0f)};
     case SHAPE_BODY8:
         return (struct extent){(uint64_t)2 + at[1], 0};
     case SHAPE_BODY16:

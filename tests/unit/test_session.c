@@ -124,6 +124,7 @@ static void waits_for_whole_frames(void **state)
 {
     (void)state;
     static const char bytes[] = "\x94\x00\x07\xa3get\x91\xa6ticket";
+    assert_int_equal(first_of(NULL, 0).status, SESSION_MORE);
     for (size_t size = 0; size < sizeof(bytes) - 1; size++) {
         struct outcome outcome = first_of(bytes, size);
         assert_int_equal(outcome.status, SESSION_MORE);

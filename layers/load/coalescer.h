@@ -28,7 +28,11 @@
 struct coalescer;
 struct batch;
 
-struct latency; /* histogram, load/latency.h */
+/* A loader may ask the daemon while it works on a batch, and so on: this deep. */
+enum { COALESCER_DEPTH_MAX = 8 };
+
+/* Keys that one origin may have sent before it is the next one's turn. */
+enum { COALESCER_QUANTUM = 32 };
 
 /* What `stats` tells of a relationship. */
 #define LOADER_COUNTERS(X)                                                     \
@@ -45,14 +49,15 @@ struct latency; /* histogram, load/latency.h */
 /* A loader, embedded in whoever implements it; registered with the coalescer. */
 struct loader {
     const char *name;              /* "representative.tickets", for errors */
-    struct batch_limits limits;    /* may change at any time */
+    struct batch_limits limits;    /* may change at any time; 0 in max_size, max_bytes and
+                                      max_in_flight counts as 1, in timeout_us as none */
     /* Starts on a batch. It must end in coalescer_complete or coalescer_fail,
      * exactly once, later or before `start` returns. */
     void (*start)(struct loader *loader, struct batch *batch);
     /* The batch's time is up (limits.timeout_us) or all is closing: the loader
      * shall forget it. The coalescer has already failed it; completing it now
      * does nothing but drop it, and must still happen unless this returns true
-     * ("dropped"). */
+     * ("dropped"). May be NULL where `start` always ends its batch. */
     bool (*cancel)(struct loader *loader, struct batch *batch);
     /* The coalescer's own. */
     struct loader_state *state;
@@ -67,19 +72,22 @@ struct loader {
 struct load_key {
     const uint8_t *bytes;
     uint32_t size;
-    const void *source; /* the loader's: for manual ones the source record; of
-                           equal keys that wait together the newest is shown */
+    uint32_t source_size; /* what the source adds to the batch's bytes */
+    const void *source;   /* the loader's: for manual ones the source record, or NULL; of
+                             equal keys that wait together the newest is shown. It must
+                             last while its load waits; a loader that answers later
+                             copies in `start` what it needs of it. */
 };
 
-/* One answer for one key: the loader's, opaque here. Lives as long as the
- * batch that made it. `error` is not NULL where this key failed. */
+/* One answer for one key: the loader's, opaque here. Lives until load_release. `error` is not NULL where this key failed. */
 struct load_answer {
     const void *value;
     const struct error *error;
 };
 
-/* A load, embedded in the call that makes it. The keys must be unique within
- * a load (the caller keeps duplicates and order itself). */
+/* A load, embedded in the call that makes it. The keys should be unique within
+ * a load (the caller keeps duplicates and order itself; a key given twice counts
+ * as joined with itself). */
 struct load {
     /* Set by the caller. */
     struct loader *loader;
@@ -104,30 +112,41 @@ struct load {
 };
 
 struct coalescer *coalescer_create(const struct limits *limits);
-/* All loads must have ended (coalescer_close), all loaders be removed. */
+/* All loads must have ended (coalescer_close) and be released, all loaders be
+ * removed, all batches be given back. */
 void coalescer_free(struct coalescer *coalescer);
 
+/* 0, or -CODE_OVERLOADED without memory. */
 int coalescer_add(struct coalescer *coalescer, struct loader *loader);
-/* Its loads end with `unavailable`, its batches are cancelled. */
+/* Its loads end with `unavailable`, its batches are cancelled. Answers that are
+ * not released yet stay valid. Harmless where it was not added. */
 void coalescer_remove(struct coalescer *coalescer, struct loader *loader);
 
 /* Begins a load. 0 and `done` comes later (an empty one too); or -CODE_OVERLOADED
- * (keys_waiting_per_connection, keys_waiting_per_relationship), -CODE_LOADER_FAILED
- * (a cycle, or deeper than 8) and nothing was begun. Single load: no key twice. */
+ * (keys_waiting_per_connection, keys_waiting_per_relationship, memory),
+ * -CODE_LOADER_FAILED (a cycle, or deeper than COALESCER_DEPTH_MAX),
+ * -CODE_UNAVAILABLE (closed, or the loader is not added) and nothing was begun.
+ * A zeroed load with its first part set is all it takes; `keys` and what they
+ * point to, but for the sources, are the caller's again after the call. */
 int coalescer_load(struct coalescer *coalescer, struct load *load, const struct load_key *keys,
                    size_t count, uint64_t now_us, struct error *error);
 
-/* Ends a load before its answers are there: `done` is not called any more, the
- * other waiters are not affected. Harmless after done. */
+/* Ends a load before its answers are there: `done` is not called any more,
+ * nothing is to be released, the other waiters are not affected, and a key that
+ * nobody else waits for is not sent. Harmless after done, and where the load
+ * was never begun. */
 void load_cancel(struct coalescer *coalescer, struct load *load);
 
-/* After `done`: gives the answers back. */
+/* After `done`, from inside it or later: gives the answers back. Every load that
+ * was done must be released, once; harmless where it was not begun. */
 void load_release(struct coalescer *coalescer, struct load *load);
 
 /* Sends what may be sent now: called at the end of each loop turn, and again
  * until it answers false (nothing was sent and nobody was answered). `done`
- * callbacks are called from here, from coalescer_complete and _fail, and from
- * coalescer_expire. */
+ * callbacks are called from here, from coalescer_complete and _fail, from
+ * coalescer_expire, coalescer_remove and coalescer_close; where one of these is
+ * called from inside `start`, `cancel` or `done`, then before the outermost of
+ * them returns. From inside `start` it does nothing and answers false. */
 bool coalescer_flush(struct coalescer *coalescer, uint64_t now_us);
 
 /* Ends loads whose deadline has passed (`timeout`), and batches whose timeout has. */
@@ -159,7 +178,8 @@ struct batch {
     const uint8_t *shown;
     uint32_t shown_size;
     size_t count;                  /* never 0, at most limits.max_size */
-    const struct load_key *keys;   /* each once, in the order first asked */
+    const struct load_key *keys;   /* each once, in the order first asked; the bytes are
+                                      the batch's and last as long as it does */
     struct load_answer *answers;   /* to be filled by the loader, in the same order */
     struct arena arena;            /* for answers; dropped when the last user is done */
     uint64_t started_us;
@@ -168,13 +188,16 @@ struct batch {
     struct batch_state *state;
 };
 
-/* The answers stand in batch->answers. */
+/* The answers stand in batch->answers; what they point to is in batch->arena or
+ * lasts until the batch is gone. After either call the batch is not the
+ * loader's any more. */
 void coalescer_complete(struct coalescer *coalescer, struct batch *batch, uint64_t now_us);
 /* The batch failed: every key fails with this error. */
 void coalescer_fail(struct coalescer *coalescer, struct batch *batch, const struct error *error,
                     uint64_t now_us);
 
-/* Latency of a loader's batches, in microseconds. */
+/* Latency of a loader's batches that ended by themselves, in microseconds; p50
+ * and p99 are at most 1/16 too high. Zeros where there were none. */
 void loader_latency(const struct loader *loader, uint64_t *p50, uint64_t *p99, uint64_t *max);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "layers/query/pile.h"
 #include "layers/query/plan.h"
 #include "layers/query/sorter.h"
 #include "layers/query/source.h"
@@ -23,9 +24,8 @@
  * and memory; they end the search. */
 
 enum {
-    CONVERT_SLICE = 8,       /* records handed to the sorter for one of the budget */
-    CUT_SLICE = 64,          /* results put in place for one of the budget */
-    RESULT_COPIED_MAX = 1024 /* larger results take the room that they were gathered in */
+    CONVERT_SLICE = 8, /* records handed to the sorter for one of the budget */
+    CUT_SLICE = 64     /* results put in place for one of the budget */
 };
 
 enum search_phase { SEARCH_IDLE, SEARCH_ORDERING, SEARCH_WALKING, SEARCH_SORTING, SEARCH_CUTTING };
@@ -46,11 +46,10 @@ struct search {
     struct expr_run **path_runs;
     struct value *path_values;
     /* What passed. */
-    uint64_t need; /* results wanted with those skipped; UINT64_MAX for all */
-    bool ordered;  /* into the sorter, not into `plain` */
-    bool in_doubt; /* a range was left alone */
-    const struct record **plain;
-    size_t plain_count, plain_capacity;
+    uint64_t need;     /* results wanted with those skipped; UINT64_MAX for all */
+    bool ordered;      /* into the sorter, not into `plain` */
+    bool in_doubt;     /* a range was left alone */
+    struct pile plain; /* of pointers to records */
     struct sorter sorter;
     size_t at; /* of ORDERING and CUTTING */
     const struct record **results;
@@ -99,6 +98,7 @@ struct search *search_create(const struct search_spec *spec, struct eval *eval)
     }
     search->spec = spec;
     search->eval = eval;
+    pile_init(&search->plain, sizeof(const struct record *), eval->arena);
     sorter_init(&search->sorter, spec->resource, spec->plan->keys, spec->plan->key_count,
                 eval->arena);
     if (source_init(&search->source, spec, eval) != 0 || create_runs(search) != 0) {
@@ -135,7 +135,7 @@ int search_start(struct search *search, const struct search_input *input)
     search->input = *input;
     search->records.outer = input->outer;
     search->current = NULL;
-    search->plain_count = 0;
+    search->plain.count = 0;
     search->counted = 0;
     search->in_doubt = false;
     search->need = UINT64_MAX;
@@ -278,14 +278,18 @@ static enum run_status next_kept(struct search *search, uint64_t *budget, bool w
 
 static int keep_plain(struct search *search, const struct record *record)
 {
-    void *plain = search->plain;
-    if (arena_grow(search->eval->arena, &plain, search->plain_count, &search->plain_capacity,
-                   sizeof(*search->plain)) != 0) {
+    const struct record **place = pile_push(&search->plain);
+    if (place == NULL) {
         return source_lacks_memory(&search->source);
     }
-    search->plain = plain;
-    search->plain[search->plain_count++] = record;
+    *place = record;
     return 0;
+}
+
+static const struct record *plain_at(const struct search *search, size_t at)
+{
+    const struct record *const *place = pile_at(&search->plain, at);
+    return *place;
 }
 
 /* Where records come in the order of the leading keys, one that is behind the
@@ -302,7 +306,7 @@ static int keep(struct search *search, const struct record *record, bool *full)
 {
     if (!search->ordered) {
         int code = keep_plain(search, record);
-        *full = search->plain_count >= search->need;
+        *full = search->plain.count >= search->need;
         return code;
     }
     int code = sorter_add(&search->sorter, record, search->path_values);
@@ -331,6 +335,7 @@ static enum run_status walk(struct search *search, uint64_t *budget)
     }
     source_stop(&search->source);
     search->at = 0;
+    search->results = NULL;
     search->phase = SEARCH_SORTING;
     return RUN_DONE;
 }
@@ -353,19 +358,19 @@ static void doubt(struct search *search)
 
 static enum run_status order_plain(struct search *search, uint64_t *budget)
 {
-    while (search->at < search->plain_count) {
+    while (search->at < search->plain.count) {
         if (*budget == 0) {
             return RUN_MORE;
         }
         --*budget;
-        for (unsigned i = 0; i < CONVERT_SLICE && search->at < search->plain_count; i++) {
-            if (sorter_add(&search->sorter, search->plain[search->at++], NULL) < 0) {
+        for (unsigned i = 0; i < CONVERT_SLICE && search->at < search->plain.count; i++) {
+            if (sorter_add(&search->sorter, plain_at(search, search->at++), NULL) < 0) {
                 source_lacks_memory(&search->source);
                 return RUN_FAILED;
             }
         }
     }
-    search->plain_count = 0;
+    search->plain.count = 0;
     search->phase = SEARCH_WALKING;
     return RUN_DONE;
 }
@@ -379,80 +384,44 @@ static size_t cut_count(const struct search *search, size_t found)
     return spec->has_limit && count > spec->limit ? (size_t)spec->limit : count;
 }
 
-/* Small results are copied, so that the room serves the next search too; large
- * ones take it with them. */
-static int place_results(struct search *search)
-{
-    size_t found = search->ordered ? search->sorter.count : search->plain_count;
-    search->result_count = cut_count(search, found);
-    if (search->result_count == 0) {
-        search->results = NULL;
-        return 0;
-    }
-    if (search->result_count <= RESULT_COPIED_MAX) {
-        search->results =
-            arena_alloc(search->eval->arena, search->result_count * sizeof(*search->results));
-        return search->results != NULL ? 0 : source_lacks_memory(&search->source);
-    }
-    if (search->ordered) {
-        /* Overlaid on the sorter's items: a result is never behind its item. */
-        search->results = (const struct record **)search->sorter.items;
-        return 0;
-    }
-    search->results = search->plain + search->spec->offset;
-    search->plain = NULL;
-    search->plain_capacity = 0;
-    search->at = search->result_count;
-    return 0;
-}
-
-static enum run_status cut_sorted(struct search *search, uint64_t *budget)
-{
-    size_t offset = (size_t)search->spec->offset;
-    while (search->at < search->result_count) {
-        if (*budget == 0) {
-            return RUN_MORE;
-        }
-        --*budget;
-        size_t left = search->result_count - search->at;
-        for (size_t i = left < CUT_SLICE ? left : CUT_SLICE; i > 0; i--) {
-            search->results[search->at] = sorter_at(&search->sorter, offset + search->at);
-            search->at++;
-        }
-    }
-    if (search->result_count > RESULT_COPIED_MAX) {
-        search->sorter.items = NULL;
-        search->sorter.capacity = 0;
-        search->sorter.count = 0;
-    }
-    return RUN_DONE;
-}
-
 static enum run_status sort(struct search *search, uint64_t *budget)
 {
+    enum run_status status = RUN_DONE;
+    size_t found = search->plain.count;
     if (search->ordered) {
-        enum run_status status = sorter_sort(&search->sorter, budget);
-        if (status == RUN_FAILED) {
-            source_lacks_memory(&search->source);
-        }
-        if (status != RUN_DONE) {
-            return status;
-        }
+        found = search->sorter.items.count;
+        status = sorter_sort(&search->sorter, budget);
     }
-    search->phase = SEARCH_CUTTING;
-    return place_results(search) == 0 ? RUN_DONE : RUN_FAILED;
+    search->result_count = cut_count(search, found);
+    if (status == RUN_DONE && search->result_count > 0) {
+        search->results =
+            arena_alloc(search->eval->arena, search->result_count * sizeof(*search->results));
+        status = search->results != NULL ? RUN_DONE : RUN_FAILED;
+    }
+    if (status == RUN_FAILED) {
+        source_lacks_memory(&search->source);
+    } else if (status == RUN_DONE) {
+        search->phase = SEARCH_CUTTING;
+    }
+    return status;
 }
 
 static enum run_status cut(struct search *search, uint64_t *budget)
 {
-    if (search->ordered) {
-        enum run_status status = cut_sorted(search, budget);
-        if (status != RUN_DONE) {
-            return status;
+    while (search->at < search->result_count) {
+        size_t end = search->result_count;
+        if (end - search->at > CUT_SLICE) {
+            if (*budget == 0) {
+                return RUN_MORE;
+            }
+            --*budget;
+            end = search->at + CUT_SLICE;
         }
-    } else if (search->result_count > 0 && search->at == 0) {
-        memcpy(search->results, search->plain + search->spec->offset,
-               search->result_count * sizeof(*search->results));
+        for (; search->at < end; search->at++) {
+            size_t at = (size_t)search->spec->offset + search->at;
+            search->results[search->at] =
+                search->ordered ? sorter_at(&search->sorter, at) : plain_at(search, at);
+        }
     }
     search->phase = SEARCH_IDLE;
     return RUN_DONE;

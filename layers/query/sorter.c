@@ -6,8 +6,9 @@
 #include "protocol/base/code.h"
 
 enum {
+    MERGE_STEPS = 256,
     RUN_ITEMS = 16,     /* sorted by insertion before merging begins */
-    STEPS_A_BUDGET = 8, /* moves that cost as much as one visited record */
+    STEPS_A_BUDGET = 4, /* moves that cost as much as one visited record */
     PREFIX_YEARS_BITS = 33
 };
 
@@ -25,13 +26,16 @@ void sorter_init(struct sorter *sorter, const struct resource *resource,
     sorter->prefix_exact =
         keys[0].path == NULL && resource->fields[keys[0].field].type.kind == TYPE_INTEGER;
     sorter->in_order = true;
+    pile_init(&sorter->items, sizeof(struct sorter_item), arena);
+    pile_init(&sorter->other, sizeof(struct sorter_item), arena);
 }
 
 void sorter_start(struct sorter *sorter, size_t most)
 {
     CHECK(most <= SORTER_MOST_MAX);
-    sorter->count = 0;
+    sorter->items.count = 0;
     sorter->most = most;
+    sorter->looks = 0;
     sorter->in_order = true;
     sorter->heaped = false;
     sorter->phase = SORTER_TAKING;
@@ -118,12 +122,13 @@ static int compare_key(const struct sorter *sorter, const struct order_item *key
 }
 
 /* By the values themselves, where prefixes do not tell. */
-static int compare_values(const struct sorter *sorter, const struct sorter_item *a,
+static int compare_values(struct sorter *sorter, const struct sorter_item *a,
                           const struct sorter_item *b)
 {
     const struct record *first = record_of(sorter, a), *second = record_of(sorter, b);
     bool decided = sorter->prefix_exact && a->prefix != 0 && a->prefix != UINT64_MAX;
     unsigned path = 0;
+    sorter->looks++;
     for (unsigned i = decided ? 1 : 0; i < sorter->key_count; i++) {
         const struct order_item *key = &sorter->keys[i];
         int order;
@@ -140,7 +145,7 @@ static int compare_values(const struct sorter *sorter, const struct sorter_item 
     return 0;
 }
 
-static inline int compare(const struct sorter *sorter, const struct sorter_item *a,
+static inline int compare(struct sorter *sorter, const struct sorter_item *a,
                           const struct sorter_item *b)
 {
     if (a->prefix != b->prefix) {
@@ -180,12 +185,6 @@ static void fill_row(const struct sorter *sorter, struct sorter_row *row,
 static int append(struct sorter *sorter, struct sorter_item *item, const struct record *record,
                   const struct value *paths)
 {
-    void *items = sorter->items;
-    if (arena_grow(sorter->arena, &items, sorter->count, &sorter->capacity, sizeof(*item)) != 0) {
-        return -CODE_OVERLOADED;
-    }
-    sorter->items = items;
-    item->record = record;
     if (sorter->path_count > 0) {
         struct sorter_row *row = new_row(sorter);
         if (row == NULL) {
@@ -194,33 +193,40 @@ static int append(struct sorter *sorter, struct sorter_item *item, const struct 
         fill_row(sorter, row, record, paths);
         item->row = row;
     }
-    if (sorter->in_order && sorter->count > 0) {
-        sorter->in_order = compare(sorter, &sorter->items[sorter->count - 1], item) <= 0;
+    struct sorter_item *place = pile_push(&sorter->items);
+    if (place == NULL) {
+        return -CODE_OVERLOADED;
     }
-    sorter->items[sorter->count++] = *item;
+    *place = *item;
+    size_t count = sorter->items.count;
+    if (sorter->in_order && count > 1) {
+        sorter->in_order = compare(sorter, sorter_item(sorter, count - 2), item) <= 0;
+    }
     return 0;
 }
 
 /* Lets the item at `at` sink until none below it comes after it. */
 static void sink(struct sorter *sorter, size_t at)
 {
-    struct sorter_item *items = sorter->items, item = items[at];
-    for (size_t child = 2 * at + 1; child < sorter->count; child = 2 * at + 1) {
-        if (child + 1 < sorter->count && compare(sorter, &items[child], &items[child + 1]) < 0) {
+    size_t count = sorter->items.count;
+    struct sorter_item item = *sorter_item(sorter, at);
+    for (size_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
+        if (child + 1 < count &&
+            compare(sorter, sorter_item(sorter, child), sorter_item(sorter, child + 1)) < 0) {
             child++;
         }
-        if (compare(sorter, &item, &items[child]) >= 0) {
+        if (compare(sorter, &item, sorter_item(sorter, child)) >= 0) {
             break;
         }
-        items[at] = items[child];
+        *sorter_item(sorter, at) = *sorter_item(sorter, child);
         at = child;
     }
-    items[at] = item;
+    *sorter_item(sorter, at) = item;
 }
 
 static void make_heap(struct sorter *sorter)
 {
-    for (size_t i = sorter->count / 2; i > 0; i--) {
+    for (size_t i = sorter->items.count / 2; i > 0; i--) {
         sink(sorter, i - 1);
     }
     sorter->heaped = true;
@@ -230,7 +236,7 @@ static void make_heap(struct sorter *sorter)
 /* The last one kept: while all came in order it is at the end. */
 static struct sorter_item *last_kept(const struct sorter *sorter)
 {
-    return sorter->heaped ? &sorter->items[0] : &sorter->items[sorter->count - 1];
+    return sorter_item(sorter, sorter->heaped ? 0 : sorter->items.count - 1);
 }
 
 /* Its place is taken by a better one, and so is the room of its values. */
@@ -240,7 +246,7 @@ static void replace_last(struct sorter *sorter, uint64_t prefix, const struct re
     if (!sorter->heaped) {
         make_heap(sorter);
     }
-    struct sorter_item *root = &sorter->items[0];
+    struct sorter_item *root = sorter_item(sorter, 0);
     root->prefix = prefix;
     if (sorter->path_count > 0) {
         fill_row(sorter, root->row, record, paths);
@@ -278,7 +284,7 @@ int sorter_add(struct sorter *sorter, const struct record *record, const struct 
 {
     struct sorter_item item = {.record = record};
     set_prefix(sorter, &item, record, paths);
-    if (sorter->most == 0 || sorter->count < sorter->most) {
+    if (sorter->most == 0 || sorter->items.count < sorter->most) {
         return append(sorter, &item, record, paths);
     }
     if (!sorter->in_order && !sorter->heaped) {
@@ -305,7 +311,7 @@ bool sorter_beyond(const struct sorter *sorter, const struct record *record, uns
 
 /* ---- Sorting ---- */
 
-static void insertion_sort(const struct sorter *sorter, struct sorter_item *items, size_t count)
+static void insertion_sort(struct sorter *sorter, struct sorter_item *items, size_t count)
 {
     for (size_t i = 1; i < count; i++) {
         struct sorter_item item = items[i];
@@ -322,10 +328,11 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Spends what `steps` steps cost; false where the budget is used up. */
-static bool spend(uint64_t *budget, size_t steps)
+/* Pays for `steps` moves and the looks so far; false where the budget is used up. */
+static bool spend(struct sorter *sorter, uint64_t *budget, size_t steps)
 {
-    uint64_t cost = (steps + STEPS_A_BUDGET - 1) / STEPS_A_BUDGET;
+    uint64_t cost = (steps + STEPS_A_BUDGET - 1) / STEPS_A_BUDGET + sorter->looks;
+    sorter->looks = 0;
     if (*budget <= cost) {
         *budget = 0;
         return false;
@@ -337,11 +344,13 @@ static bool spend(uint64_t *budget, size_t steps)
 /* The last step is not held up for want of a budget: then nothing is left. */
 static bool make_runs(struct sorter *sorter, uint64_t *budget)
 {
-    while (sorter->left < sorter->count) {
-        size_t count = least(RUN_ITEMS, sorter->count - sorter->left);
-        insertion_sort(sorter, sorter->items + sorter->left, count);
+    size_t total = sorter->items.count;
+    while (sorter->left < total) {
+        /* A run lies in one chunk. */
+        size_t count = least(RUN_ITEMS, total - sorter->left);
+        insertion_sort(sorter, sorter_item(sorter, sorter->left), count);
         sorter->left += count;
-        if (!spend(budget, 4 * count) && sorter->left < sorter->count) {
+        if (!spend(sorter, budget, 2 * count) && sorter->left < total) {
             return false;
         }
     }
@@ -352,21 +361,22 @@ static void begin_merge(struct sorter *sorter, size_t left)
 {
     sorter->left = left;
     sorter->one = left;
-    sorter->two = least(left + sorter->width, sorter->count);
+    sorter->two = least(left + sorter->width, sorter->items.count);
     sorter->to = left;
 }
 
 /* Merges at most `steps` items of the two runs at `left`; answers how many. */
 static size_t merge_some(struct sorter *sorter, size_t steps)
 {
-    const struct sorter_item *items = sorter->items;
-    size_t middle = least(sorter->left + sorter->width, sorter->count);
-    size_t end = least(middle + sorter->width, sorter->count);
+    size_t middle = least(sorter->left + sorter->width, sorter->items.count);
+    size_t end = least(middle + sorter->width, sorter->items.count);
     size_t one = sorter->one, two = sorter->two, to = sorter->to;
     size_t stop = least(end, to + steps);
-    while (to < stop) {
-        bool second = one == middle || (two < end && compare(sorter, &items[two], &items[one]) < 0);
-        sorter->other[to++] = second ? items[two++] : items[one++];
+    for (; to < stop; to++) {
+        bool second = one == middle || (two < end && compare(sorter, sorter_item(sorter, two),
+                                                             sorter_item(sorter, one)) < 0);
+        struct sorter_item *place = pile_at(&sorter->other, to);
+        *place = *sorter_item(sorter, second ? two++ : one++);
     }
     steps = to - sorter->to;
     sorter->one = one;
@@ -381,33 +391,23 @@ static size_t merge_some(struct sorter *sorter, size_t steps)
 /* One pass after the other, each doubling the runs' width. */
 static bool merge_runs(struct sorter *sorter, uint64_t *budget)
 {
-    while (sorter->width < sorter->count) {
-        while (sorter->left < sorter->count) {
-            size_t steps = merge_some(sorter, 512);
-            if (!spend(budget, steps)) {
+    size_t total = sorter->items.count;
+    while (sorter->width < total) {
+        while (sorter->left < total) {
+            size_t steps = merge_some(sorter, MERGE_STEPS);
+            if (!spend(sorter, budget, steps)) {
                 return false;
             }
         }
-        struct sorter_item *items = sorter->items;
-        size_t capacity = sorter->capacity;
+        struct pile items = sorter->items;
         sorter->items = sorter->other;
-        sorter->capacity = sorter->other_capacity;
+        sorter->items.count = total;
         sorter->other = items;
-        sorter->other_capacity = capacity;
+        sorter->other.count = 0;
         sorter->width *= 2;
         begin_merge(sorter, 0);
     }
     return true;
-}
-
-static int take_other(struct sorter *sorter)
-{
-    if (sorter->count <= RUN_ITEMS || sorter->count <= sorter->other_capacity) {
-        return 0;
-    }
-    sorter->other = arena_alloc(sorter->arena, sorter->count * sizeof(*sorter->other));
-    sorter->other_capacity = sorter->other != NULL ? sorter->count : 0;
-    return sorter->other != NULL ? 0 : -CODE_OVERLOADED;
 }
 
 static int begin_sort(struct sorter *sorter)
@@ -418,7 +418,8 @@ static int begin_sort(struct sorter *sorter)
     }
     sorter->left = 0;
     sorter->phase = SORTER_RUNS;
-    return take_other(sorter);
+    size_t count = sorter->items.count;
+    return count > RUN_ITEMS ? pile_reserve(&sorter->other, count) : 0;
 }
 
 enum run_status sorter_sort(struct sorter *sorter, uint64_t *budget)

@@ -7,6 +7,7 @@
 
 #include "layers/query/expr.h"
 #include "layers/query/order.h"
+#include "layers/query/pile.h"
 #include "layers/record.h"
 #include "protocol/base/arena.h"
 
@@ -38,15 +39,16 @@ struct sorter {
     uint16_t path_count;
     bool prefix_exact; /* the prefix says all of the first value */
     struct arena *arena;
-    struct sorter_item *items, *other;
-    size_t count, capacity, other_capacity;
-    size_t most;   /* 0 keeps all */
-    bool in_order; /* as they came */
-    bool heaped;   /* the last in order is the first item */
+    struct pile items; /* of struct sorter_item */
+    struct pile other; /* what items are merged into */
+    size_t most;       /* 0 keeps all */
+    bool in_order;     /* as they came */
+    bool heaped;       /* the last in order is the first item */
     /* Of the sort that is under way. */
     enum { SORTER_TAKING, SORTER_RUNS, SORTER_MERGES, SORTER_SORTED } phase;
     size_t width, left;  /* of the runs; where the merge begins */
     size_t one, two, to; /* in its halves, and in `other` */
+    uint64_t looks;      /* comparisons of values, not paid for yet */
 };
 
 enum { SORTER_MOST_MAX = 16384 }; /* a heap of more is slower than sorting all */
@@ -69,14 +71,21 @@ int sorter_add(struct sorter *sorter, const struct record *record, const struct 
  * the first `key_count` keys, none of them a path. */
 bool sorter_beyond(const struct sorter *sorter, const struct record *record, unsigned key_count);
 
-/* Sorts for a while: some eight steps cost one of *budget. RUN_DONE or RUN_MORE;
+/* Sorts for a while: four moves or one look at two records' values
+ * cost one of *budget. RUN_DONE or RUN_MORE;
  * RUN_FAILED where the arena lacks memory. */
 enum run_status sorter_sort(struct sorter *sorter, uint64_t *budget);
+
+static inline struct sorter_item *sorter_item(const struct sorter *sorter, size_t at)
+{
+    return pile_at(&sorter->items, at);
+}
 
 /* The record in one place, once sorted. */
 static inline const struct record *sorter_at(const struct sorter *sorter, size_t at)
 {
-    return sorter->path_count > 0 ? sorter->items[at].row->record : sorter->items[at].record;
+    const struct sorter_item *item = sorter_item(sorter, at);
+    return sorter->path_count > 0 ? item->row->record : item->record;
 }
 
 #endif

@@ -180,7 +180,8 @@ static int start_walk(struct source *source, const struct search_input *input)
         bound = choose(source, input);
     }
     if (bound == WALK_EMPTY) {
-        return 0;
+        /* An operand for which there was no memory looks like nil. */
+        return source->eval->arena->failed ? source_lacks_memory(source) : 0;
     }
     int code = bound == WALK_READY ? walk_open(&source->walk) : -CODE_OVERLOADED;
     if (code != 0) {

@@ -89,7 +89,8 @@ bool term_value_set(struct term_value *out, const struct field *field,
     if (wanted == VALUE_INTEGER && value->kind == VALUE_FLOAT) {
         return set_from_float(out, operator, value->real);
     }
-    return value->kind == wanted;
+    bool integer_for_float = wanted == VALUE_FLOAT && value->kind == VALUE_INTEGER;
+    return value->kind == wanted || integer_for_float;
 }
 
 /* ---- Binding ---- */
@@ -120,6 +121,32 @@ static int compare_items(const void *a, const void *b)
     return value_compare(a, b);
 }
 
+/* Lists of literals are prepared in order, and need no sorting. */
+static bool rises(const struct value *items, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        if (value_compare(&items[i - 1], &items[i]) >= 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static size_t sort_items(struct value *items, size_t count)
+{
+    if (rises(items, count)) {
+        return count;
+    }
+    qsort(items, count, sizeof(*items), compare_items);
+    size_t kept = 1;
+    for (size_t i = 1; i < count; i++) {
+        if (value_compare(&items[i], &items[kept - 1]) != 0) {
+            items[kept++] = items[i];
+        }
+    }
+    return kept;
+}
+
 /* The list's values that the field can have, ordered, each once. */
 static enum walk_bound bind_list(struct walk *walk, const struct field *field,
                                  const struct value *list)
@@ -145,14 +172,7 @@ static enum walk_bound bind_list(struct walk *walk, const struct field *field,
     if (count == 0) {
         return WALK_EMPTY;
     }
-    qsort(walk->items, count, sizeof(*walk->items), compare_items);
-    size_t kept = 1;
-    for (size_t i = 1; i < count; i++) {
-        if (value_compare(&walk->items[i], &walk->items[kept - 1]) != 0) {
-            walk->items[kept++] = walk->items[i];
-        }
-    }
-    walk->item_count = kept;
+    walk->item_count = sort_items(walk->items, count);
     return WALK_READY;
 }
 

@@ -541,12 +541,15 @@ void connection_start(struct connection *connection)
 
 void connection_end(struct connection *connection)
 {
+    if (connection->state == CONNECTION_LINGERING) {
+        connection_close(connection);
+    }
     if (connection->state != CONNECTION_OPEN || connection->last_call) {
         return;
     }
     uv_os_fd_t descriptor;
     int arrived = 0;
-    connection->last_call = true;
+    connection->last_call = true; /* and it does not linger */
     if (uv_fileno(&connection->socket.handle, &descriptor) == 0 &&
         ioctl(descriptor, FIONREAD, &arrived) == 0 && arrived > 0) {
         connection->arrived = (size_t)arrived;

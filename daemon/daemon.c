@@ -20,7 +20,7 @@
 #include "protocol/base/heap.h"
 
 /* Descriptors that are not connections: files, listeners, the loop's own. */
-enum { OTHER_DESCRIPTORS = 64 };
+enum { OTHER_DESCRIPTORS = 32 };
 
 enum { SIGNALS_COUNT = 3 };
 
@@ -82,6 +82,27 @@ int daemon_check(const struct arguments *arguments)
     return 0;
 }
 
+/* As many descriptors as may be. Where they are too few for the limit, the
+ * limit is what they are enough for: then it is the daemon that turns clients
+ * away, and says so. */
+static void fit_connections(struct daemon *daemon)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0) {
+        return;
+    }
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) {
+        return;
+    }
+    uint64_t allowed = files.rlim_cur > OTHER_DESCRIPTORS ? files.rlim_cur - OTHER_DESCRIPTORS : 1;
+    if (allowed < daemon->limits.connections) {
+        daemon->limits.connections = allowed;
+        log_event(LOG_WARNING, "few_descriptors", "connections", "%llu",
+                  (unsigned long long)allowed);
+    }
+}
+
 /* What takes effect at once, at the start and on reload. */
 static void use_config(struct daemon *daemon)
 {
@@ -90,6 +111,7 @@ static void use_config(struct daemon *daemon)
     daemon->dispatch.timeout_us = config->timeout_us;
     server_set_stall(&daemon->server, config->client_stall_us);
     log_setup(STDERR_FILENO, config->log_level, config->log_format);
+    fit_connections(daemon);
 }
 
 /* --- Reload ----------------------------------------------------------------- */
@@ -199,25 +221,6 @@ static void start_signals(struct daemon *daemon)
     }
 }
 
-/* As many descriptors as may be; too few for the limit is worth a word. */
-static void raise_descriptors(const struct daemon *daemon)
-{
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0) {
-        return;
-    }
-    files.rlim_cur = files.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &files);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY &&
-        files.rlim_cur < daemon->limits.connections + OTHER_DESCRIPTORS) {
-        struct log_line line;
-        log_begin(&line, LOG_WARNING, "few_descriptors");
-        log_number(&line, "allowed", (int64_t)files.rlim_cur);
-        log_number(&line, "connections", (int64_t)daemon->limits.connections);
-        log_end(&line);
-    }
-}
-
 static int listen_all(struct daemon *daemon)
 {
     const struct config *config = &daemon->config;
@@ -281,7 +284,6 @@ static void serve(struct daemon *daemon)
     start_signals(daemon);
     server_init(&daemon->server, &daemon->loop, daemon->config.client_stall_us);
     use_config(daemon);
-    raise_descriptors(daemon);
     if (listen_all(daemon) == 0) {
         say_ready(daemon);
     } else {
@@ -301,6 +303,7 @@ static void close_engine(struct daemon *daemon)
     while (engine_turn(daemon->engine, now_us)) {
         now_us = loop_now_us();
     }
+    dispatch_release(&daemon->dispatch);
     engine_free(daemon->engine);
 }
 

@@ -502,7 +502,8 @@ void dispatch_end_client(struct dispatch *dispatch, struct client *client,
 {
     while (!list_empty(&client->requests)) {
         struct request *request = CONTAINER_OF(client->requests.next, struct request, link);
-        if (request->answered) {
+        /* An id that a second request used is answered already, for both. */
+        if (request->answered && session_end(&client->session, request->id)) {
             answer_error(dispatch, client, request->id, error);
         }
         leave_client(request);

@@ -188,6 +188,7 @@ class Daemon:
         """Its exit status, once it has ended."""
         status = self.process.wait(PATIENCE_S)
         self.reader.join()
+        self.process.stderr.close()
         return status
 
     def stop(self):

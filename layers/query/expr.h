@@ -108,6 +108,10 @@ struct conjunct {
 /* Fills at most `most`; answers how many there are of that form. */
 size_t expr_conjuncts(const struct expr *expr, struct conjunct *out, size_t most);
 
+/* How many parts the top-level `and` has, of whatever form: where there are as
+ * many conjuncts, they are all that the expression says. */
+size_t expr_parts(const struct expr *expr);
+
 /* The operand's value for these records (`outer` is `parent`; the record itself
  * is not looked at). It is already of the field's kind, but an integer field may
  * meet a float and the other way. Nil where it is nil: then nothing matches. */

@@ -39,20 +39,23 @@ static void add_join_terms(struct terms *terms, const struct field_list *join)
     }
 }
 
-static void add_filter_terms(struct terms *terms, const struct expr *filter)
+/* True where the filter says nothing but the terms that were added. */
+static bool add_filter_terms(struct terms *terms, const struct expr *filter, unsigned position)
 {
     struct conjunct conjuncts[PLAN_TERMS_MAX];
     size_t count = expr_conjuncts(filter, conjuncts, PLAN_TERMS_MAX);
-    if (count > PLAN_TERMS_MAX) {
-        count = PLAN_TERMS_MAX;
+    if (count > PLAN_TERMS_MAX - terms->count) {
+        count = PLAN_TERMS_MAX - terms->count;
     }
-    for (size_t i = 0; i < count && terms->count < PLAN_TERMS_MAX; i++) {
+    for (size_t i = 0; i < count; i++) {
         terms->list[terms->count++] = (struct plan_term){
             .field = conjuncts[i].field,
+            .filter = (uint8_t)position,
             .operator= conjuncts[i].operator,
             .conjunct = conjuncts[i],
         };
     }
+    return count == expr_parts(filter);
 }
 
 static int find_term(const struct terms *terms, uint16_t field, enum conjunct_operator operator)
@@ -352,6 +355,32 @@ static void add_ways(struct plan *plan, const struct search_spec *spec, const st
         (struct access){.kind = ACCESS_SCAN, .in_position = -1, .checks_join = spec->join != NULL};
 }
 
+static bool asks_for(const struct access *access, unsigned term)
+{
+    for (unsigned i = 0; i < access->equal_count; i++) {
+        if (access->equal[i] == term) {
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < access->bound_count; i++) {
+        if (access->bounds[i] == term) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Filters that say nothing but what the access asks for need not be run. */
+static void find_covered(struct access *access, const struct plan *plan)
+{
+    access->covered = plan->plain_filters;
+    for (unsigned i = 0; i < plan->term_count; i++) {
+        if (!plan->terms[i].joined && !asks_for(access, i)) {
+            access->covered &= (uint8_t) ~(1u << plan->terms[i].filter);
+        }
+    }
+}
+
 static void mark_used(struct plan_term *terms, const struct access *access)
 {
     for (unsigned i = 0; i < access->equal_count; i++) {
@@ -450,12 +479,15 @@ int search_plan(struct search_spec *spec, struct arena *arena)
         add_join_terms(&terms, spec->join);
     }
     for (unsigned i = 0; i < spec->filter_count; i++) {
-        add_filter_terms(&terms, spec->filters[i]);
+        if (add_filter_terms(&terms, spec->filters[i], i)) {
+            plan->plain_filters |= (uint8_t)(1u << i);
+        }
     }
     plan->term_count = terms.count;
     add_ways(plan, spec, &terms);
     for (unsigned i = 0; i < plan->access_count; i++) {
         mark_used(plan->terms, &plan->accesses[i]);
+        find_covered(&plan->accesses[i], plan);
     }
     spec->plan = plan;
     return 0;

@@ -27,6 +27,7 @@ struct plan_term {
     bool joined;
     uint8_t join_position;
     bool used;                       /* by some access */
+    uint8_t filter;                  /* of the spec, where it is not joined */
     enum conjunct_operator operator; /* CONJUNCT_EQUAL where it is joined */
     struct conjunct conjunct;        /* where it is not joined */
 };
@@ -52,6 +53,7 @@ struct access {
     uint8_t bound_count;             /* terms on the next field */
     uint8_t bounds[ACCESS_BOUNDS_MAX];
     bool reverse;
+    uint8_t covered;  /* bit by filter: all that it says is what the access asks for */
     uint16_t ordered; /* leading keys of the order in which it gives records */
 };
 
@@ -67,6 +69,7 @@ struct through_plan {
 struct plan {
     struct plan_term terms[PLAN_TERMS_MAX];
     unsigned term_count;
+    uint8_t plain_filters; /* bit by filter: it says nothing but terms */
     struct access accesses[PLAN_ACCESSES_MAX];
     unsigned access_count;
     const struct through_plan *through;

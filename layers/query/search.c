@@ -24,8 +24,8 @@
  * and memory; they end the search. */
 
 enum {
-    CONVERT_SLICE = 8, /* records handed to the sorter for one of the budget */
-    CUT_SLICE = 64     /* results put in place for one of the budget */
+    CONVERT_SLICE = 2, /* records handed to the sorter for one of the budget */
+    CUT_SLICE = 8      /* results put in place for one of the budget */
 };
 
 enum search_phase { SEARCH_IDLE, SEARCH_ORDERING, SEARCH_WALKING, SEARCH_SORTING, SEARCH_CUTTING };
@@ -43,6 +43,7 @@ struct search {
     bool running;   /* the run of that stage is stopped in the midst */
     struct expr_run *runs[SEARCH_FILTERS_MAX];
     bool simple[SEARCH_FILTERS_MAX];
+    unsigned covered; /* filters that the way to the records makes true, by bit */
     struct expr_run **path_runs;
     struct value *path_values;
     /* What passed. */
@@ -146,6 +147,7 @@ int search_start(struct search *search, const struct search_input *input)
     if (code != 0) {
         return code;
     }
+    search->covered = search->source.kind == SOURCE_WALK ? search->source.access->covered : 0;
     search->ordered = !comes_in_order(search);
     if (search->ordered) {
         sorter_start(&search->sorter, heap_size(search));
@@ -196,6 +198,9 @@ static enum run_status pass_filters(struct search *search, uint64_t *budget, boo
     *kept = true;
     for (; *kept && search->stage < search->spec->filter_count; search->stage++) {
         unsigned i = search->stage;
+        if (search->covered & 1u << i) {
+            continue;
+        }
         if (search->simple[i]) {
             *kept = expr_test_simple(search->spec->filters[i], search->runs[i], &search->records);
             continue;

@@ -7,8 +7,9 @@
 
 enum {
     MERGE_STEPS = 256,
+    LOOK_BUDGET = 3,    /* two records far apart */
     RUN_ITEMS = 16,     /* sorted by insertion before merging begins */
-    STEPS_A_BUDGET = 4, /* moves that cost as much as one visited record */
+    STEPS_A_BUDGET = 2, /* moves that cost as much as one visited record */
     PREFIX_YEARS_BITS = 33
 };
 
@@ -331,7 +332,7 @@ static size_t least(size_t a, size_t b)
 /* Pays for `steps` moves and the looks so far; false where the budget is used up. */
 static bool spend(struct sorter *sorter, uint64_t *budget, size_t steps)
 {
-    uint64_t cost = (steps + STEPS_A_BUDGET - 1) / STEPS_A_BUDGET + sorter->looks;
+    uint64_t cost = (steps + STEPS_A_BUDGET - 1) / STEPS_A_BUDGET + sorter->looks * LOOK_BUDGET;
     sorter->looks = 0;
     if (*budget <= cost) {
         *budget = 0;

@@ -71,7 +71,7 @@ int sorter_add(struct sorter *sorter, const struct record *record, const struct 
  * the first `key_count` keys, none of them a path. */
 bool sorter_beyond(const struct sorter *sorter, const struct record *record, unsigned key_count);
 
-/* Sorts for a while: four moves or one look at two records' values
+/* Sorts for a while:X
  * cost one of *budget. RUN_DONE or RUN_MORE;
  * RUN_FAILED where the arena lacks memory. */
 enum run_status sorter_sort(struct sorter *sorter, uint64_t *budget);

@@ -47,10 +47,17 @@ int table_scan(struct store *store, struct store_cursor *cursor)
     return 0;
 }
 
+/* A call that began on an earlier schema names that schema's index: the same
+ * one, found by its fields. */
 static struct order_index *order_of(struct store *store, const struct range *range)
 {
-    ptrdiff_t number = range->index - store->resource->indexes;
-    CHECK(number >= 0 && number < store->resource->index_count);
+    const struct resource *resource = store->resource;
+    size_t number = ((uintptr_t)range->index - (uintptr_t)resource->indexes) / sizeof(*range->index);
+    if (number >= resource->index_count) {
+        const struct index *same = resource_index(resource, &range->index->fields);
+        CHECK(same != NULL);
+        number = (size_t)(same - resource->indexes);
+    }
     return &table_of(store)->orders[number];
 }
 

@@ -19,6 +19,12 @@ void memory_free(struct memory *memory);
 struct store *memory_table_create(struct memory *memory, const struct resource *resource);
 void memory_table_free(struct store *store);
 
+/* The table is the next schema's now: `resource` has the same fields, keys and
+ * indexes in the same order, and takes the place of the one before, whose
+ * schema may go. Calls that began on the earlier schema may still name its
+ * indexes and identities. */
+void memory_table_adopt(struct store *store, const struct resource *resource);
+
 /* To be called once at the end of each event-loop turn: frees the records that
  * writes replaced and nobody holds, and grows tables a little. True where
  * there is more to do, so that the loop does not sleep. */

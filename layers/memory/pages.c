@@ -233,6 +233,7 @@ uint32_t pages_take(struct pages *pages, uint32_t count)
     pages->page[first + count - 1].state = PAGE_TAKEN;
     pages->taken += count;
     regions_take(pages, first, count);
+    UNPOISON(pages->base + (size_t)first * PAGE_BYTES, (size_t)count * PAGE_BYTES);
     return first;
 }
 

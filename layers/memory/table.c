@@ -21,8 +21,14 @@ static const struct record *table_find_identity(struct store *store,
                                                 size_t size)
 {
     struct table *table = table_of(store);
-    ptrdiff_t number = identity - store->resource->identities;
-    CHECK(number >= 0 && number < store->resource->identity_count);
+    const struct resource *resource = store->resource;
+    size_t number =
+        ((uintptr_t)identity - (uintptr_t)resource->identities) / sizeof(*identity);
+    if (number >= resource->identity_count) { /* an earlier schema's: the same, by name */
+        identity = resource_identity(resource, identity->name, strlen(identity->name));
+        CHECK(identity != NULL);
+        number = (size_t)(identity - resource->identities);
+    }
     uint32_t reference = hash_index_find(&table->identities[number], key, size);
     return reference != 0 ? table_record(table, reference) : NULL;
 }
@@ -66,6 +72,25 @@ const struct store_ops table_ops = {
     .rollback = table_rollback,
     .find_many = table_find_many,
 };
+
+void memory_table_adopt(struct store *store, const struct resource *resource)
+{
+    struct table *table = table_of(store);
+    CHECK(resource->field_count == store->resource->field_count &&
+          resource->index_count == store->resource->index_count &&
+          resource->identity_count == store->resource->identity_count);
+    store->resource = resource;
+    table->primary.resource = resource;
+    table->primary.fields = &resource->primary_key;
+    for (unsigned i = 0; i < resource->identity_count; i++) {
+        table->identities[i].resource = resource;
+        table->identities[i].fields = &resource->identities[i].fields;
+    }
+    for (unsigned i = 0; i < resource->index_count; i++) {
+        table->orders[i].key.resource = resource;
+        table->orders[i].index = &resource->indexes[i];
+    }
+}
 
 int table_init(struct table *table, struct memory *memory, const struct resource *resource)
 {

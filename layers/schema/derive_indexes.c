@@ -48,7 +48,7 @@ static bool is_indexable(const struct resource *resource, const struct field_lis
 static void want(struct reading *reading, struct wanted *all, const struct resource *resource,
                  const struct field_list *fields)
 {
-    if (!is_indexable(resource, fields) || is_unique_key(resource, fields)) {
+    if (!is_indexable(resource, fields)) {
         return;
     }
     struct wanted *wanted = &all[resource->position];
@@ -101,7 +101,8 @@ static void want_loader(struct reading *reading, struct wanted *all,
     size_t count = expr_conjuncts(relationship->loader_filter, conjuncts, CONJUNCTS_MAX);
     count = count < CONJUNCTS_MAX ? count : CONJUNCTS_MAX;
     for (size_t i = 0; i < count; i++) {
-        if (conjuncts[i].operator== CONJUNCT_EQUAL) {
+        enum conjunct_operator how = conjuncts[i].operator;
+        if (how == CONJUNCT_EQUAL) {
             add_field(resource, &fields, conjuncts[i].field);
         }
     }
@@ -117,6 +118,14 @@ static void want_loader(struct reading *reading, struct wanted *all,
     want(reading, all, resource, &fields);
 }
 
+static void want_join(struct reading *reading, struct wanted *all, const struct resource *resource,
+                      const struct field_list *fields)
+{
+    if (!is_unique_key(resource, fields)) {
+        want(reading, all, resource, fields);
+    }
+}
+
 static void want_relationship(struct reading *reading, struct wanted *all,
                               const struct relationship *relationship)
 {
@@ -124,10 +133,10 @@ static void want_relationship(struct reading *reading, struct wanted *all,
         want_loader(reading, all, relationship);
         return;
     }
-    want(reading, all, relationship->destination, &relationship->destination_fields);
+    want_join(reading, all, relationship->destination, &relationship->destination_fields);
     if (relationship->through != NULL) {
-        want(reading, all, relationship->through, &relationship->through_source);
-        want(reading, all, relationship->through, &relationship->through_destination);
+        want_join(reading, all, relationship->through, &relationship->through_source);
+        want_join(reading, all, relationship->through, &relationship->through_destination);
     }
 }
 

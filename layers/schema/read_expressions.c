@@ -80,6 +80,10 @@ static void refuse_expression(const struct place *place, const struct node *node
         reading->faults.total++;
         return;
     }
+    if (error->code == CODE_OVERLOADED) {
+        reading->model->failed = 1;
+        return;
+    }
     if (names_unsound(reading, node->text)) {
         return;
     }

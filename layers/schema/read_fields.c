@@ -133,24 +133,19 @@ static void read_default(struct reading *reading, const struct node *node, struc
         }
         return;
     }
-    struct buffer given, stored;
-    buffer_init(&given, DOCUMENT_BYTES_MAX);
-    buffer_init(&stored, DOCUMENT_BYTES_MAX);
+    struct buffer given = BUFFER_INIT, stored = BUFFER_INIT;
+    struct error error = ERROR_INIT;
     bool encoded = encode_node(reading, node, &given);
+    struct reader in = reader_of(given.bytes, given.size);
     if (given.failed) {
-        fault_at(reading, node, "the default of %s is too large, at most %d bytes", field->name,
-                 DOCUMENT_BYTES_MAX);
+        reading->model->failed = 1;
+    } else if (encoded && type_take(&field->type, &in, &stored, &error) != 0) {
+        refuse_default(reading, node, field, &error);
+    } else if (stored.failed) {
+        reading->model->failed = 1;
     } else if (encoded) {
-        struct reader in = reader_of(given.bytes, given.size);
-        struct error error = ERROR_INIT;
-        if (type_take(&field->type, &in, &stored, &error) != 0) {
-            refuse_default(reading, node, field, &error);
-        } else if (!stored.failed) {
-            field->initial = arena_copy(reading->model, stored.bytes, stored.size);
-            field->initial_size = (uint32_t)stored.size;
-        } else {
-            reading->model->failed = 1;
-        }
+        field->initial = arena_copy(reading->model, stored.bytes, stored.size);
+        field->initial_size = (uint32_t)stored.size;
     }
     buffer_release(&given);
     buffer_release(&stored);

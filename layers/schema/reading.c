@@ -47,15 +47,18 @@ const char *did_you_mean(const struct nearest *nearest, char out[DID_YOU_MEAN_MA
 
 /* ---- Shapes ---- */
 
-/* Aliases let a small file say much: what is read is counted. */
+/* Aliases let a small file say much: what is read is counted, long texts by
+ * their length. */
+enum { VISIT_BYTES = 16 };
+
 static bool visit(struct reading *reading, const struct node *node, uint64_t count)
 {
-    if (reading->visits_left >= count) {
+    if (!reading->exhausted && reading->visits_left >= count) {
         reading->visits_left -= count;
         return true;
     }
-    if (reading->visits_left > 0) {
-        reading->visits_left = 0;
+    if (!reading->exhausted) {
+        reading->exhausted = true;
         fault_at(reading, node,
                  "the schema is too large: more than %d keys and items, aliases followed",
                  READING_VISITS_MAX);
@@ -316,6 +319,9 @@ static bool encode_scalar(struct reading *reading, const struct node *node, stru
         write_float(out, scalar.real);
         return true;
     case SCALAR_TEXT:
+        if (!visit(reading, node, node->size / VISIT_BYTES)) {
+            return false;
+        }
         write_string(out, node->text, node->size);
         return true;
     case SCALAR_BEYOND:
@@ -326,7 +332,7 @@ static bool encode_scalar(struct reading *reading, const struct node *node, stru
 }
 
 /* As deep as a document may nest, DOCUMENT_LEVELS_MAX; what is shared is
- * written again each time, and counted, and `out` has a limit. */
+ * written again each time, and counted. */
 bool encode_node(struct reading *reading, const struct node *node, struct buffer *out)
 {
     if (node->kind == NODE_SCALAR) {

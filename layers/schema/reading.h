@@ -55,6 +55,7 @@ struct reading {
     struct faults faults;
     struct resource_source *sources; /* as the schema's resources */
     uint64_t visits_left;
+    bool exhausted; /* no visits were left, and that was told */
 };
 
 /* How many keys and items are read, aliases followed. */

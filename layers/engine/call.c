@@ -663,20 +663,34 @@ int call_start(struct call *call, uint64_t now_us)
     return status;
 }
 
-void call_end(struct call *call)
+/* Nothing of the call goes on: no load, no search, no task. */
+static void stop(struct call *call)
 {
-    struct engine *engine = call->engine;
-    if (call->realm == NULL) {
-        return;
-    }
     if (call->loading) {
         loads_release(&call->loads);
+        call->loading = false;
     }
     if (call->search != NULL) {
         search_stop(call->search);
     }
     task_withdraw(&call->task);
     list_remove(&call->link);
+}
+
+void call_abort(struct call *call)
+{
+    CHECK(call->error.code != CODE_OK);
+    stop(call);
+    call->done(call);
+}
+
+void call_end(struct call *call)
+{
+    struct engine *engine = call->engine;
+    if (call->realm == NULL) {
+        return;
+    }
+    stop(call);
     if (!list_empty(&call->pin.link)) {
         pin_put(&call->pin);
     }

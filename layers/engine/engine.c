@@ -181,9 +181,7 @@ static void call_timeout(struct call *call)
 {
     error_set(&call->error, CODE_TIMEOUT, "%s: the time allowed has passed",
               call_kind_name(call->kind));
-    list_remove(&call->link);
-    task_withdraw(&call->task);
-    call->done(call);
+    call_abort(call);
 }
 
 /* Ends the calls whose time is up. Their deadlines are looked at only when the
@@ -244,9 +242,7 @@ void engine_close(struct engine *engine)
     while (!list_empty(&engine->calls)) {
         struct call *call = CONTAINER_OF(engine->calls.next, struct call, link);
         error_set(&call->error, CODE_UNAVAILABLE, "the daemon is stopping");
-        list_remove(&call->link);
-        task_withdraw(&call->task);
-        call->done(call);
+        call_abort(call);
     }
     coalescer_close(engine->coalescer);
 }

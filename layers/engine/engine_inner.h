@@ -64,7 +64,10 @@ static inline struct resource_counters *call_counters(const struct call *call)
     return &call->realm->counters[call->resource->position];
 }
 
-/* write.c: the calls that change records, in one turn. The stored record is
+/* Ends a call that is under way with the error that was set in it. */
+void call_abort(struct call *call);
+
+/* call_write.c: the calls that change records, in one turn. The stored record is
  * then the call's answer. 0, or a negative code with call->error set. */
 int call_write(struct call *call);
 

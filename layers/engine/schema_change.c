@@ -48,7 +48,8 @@ static bool same_table(const struct resource *old, const struct resource *new)
         }
     }
     for (unsigned i = 0; i < old->identity_count; i++) {
-        if (!same_list(&old->identities[i].fields, &new->identities[i].fields)) {
+        if (strcmp(old->identities[i].name, new->identities[i].name) != 0 ||
+            !same_list(&old->identities[i].fields, &new->identities[i].fields)) {
             return false;
         }
     }
@@ -232,7 +233,7 @@ static void take_over(struct engine *engine, struct realm *realm)
             CHECK(old != NULL);
             realm->owned[i] = true;
             before->owned[old->position] = false;
-            realm->stores[i]->resource = new;
+            memory_table_adopt(realm->stores[i], new);
         }
     }
     engine->realm = realm;

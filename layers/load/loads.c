@@ -85,6 +85,9 @@ static int collect_keys(struct load_step *step, struct key_list *list)
         if (!key_of_source(step, level->records[i], &list->bytes)) {
             continue;
         }
+        if (list->bytes.failed) {
+            break;
+        }
         size_t size = list->bytes.size - start;
         uint32_t position =
             unique_keys_add(&unique, list->bytes.bytes, start, size, (uint32_t)list->count);

@@ -11,6 +11,7 @@
 #include "layers/layer.h"
 #include "layers/memory/memory.h"
 #include "layers/query/search.h"
+#include "layers/query/walk.h"
 #include "protocol/base/check.h"
 #include "protocol/msgpack/writer.h"
 #include "tests/lib/random.h"
@@ -649,6 +650,39 @@ static void trial_count(struct world_fixture *f, struct trial *t, struct search 
     assert_int_equal(counted, t->expected.passed);
 }
 
+/* One by one, in whatever order; what was not asked for is not cut. */
+static void trial_next(struct world_fixture *f, struct trial *t)
+{
+    static const struct record *found[MODEL_MAX];
+    struct search_spec spec = t->spec;
+    const struct record *record;
+    size_t count = 0;
+    spec.unordered = true;
+    spec.has_limit = false;
+    spec.offset = 0;
+    spec.order = NULL;
+    assert_int_equal(search_plan(&spec, &f->request), 0);
+    struct search *search = search_create(&spec, &f->eval);
+    assert_non_null(search);
+    assert_int_equal(search_start(search, &t->input), 0);
+    for (;;) {
+        uint64_t budget = 1 + random_below(&f->random, 20);
+        enum run_status status = search_next(search, &budget, &record);
+        assert_true(status == RUN_DONE || (status == RUN_MORE && budget == 0));
+        if (status == RUN_DONE && record == NULL) {
+            break;
+        }
+        if (status == RUN_DONE) {
+            found[count++] = record;
+        }
+    }
+    t->input.keep_order = false;
+    expect(f, &spec, &t->input, &t->expected);
+    struct ordering ordering = {f, &spec};
+    qsort_r(found, count, sizeof(found[0]), compare_records, &ordering);
+    assert_same(&spec, t->what, &t->expected, found, count);
+}
+
 static void trials(struct world_fixture *f, int count, bool paths, uint64_t slice, bool writes)
 {
     for (int i = 0; i < count; i++) {
@@ -660,6 +694,7 @@ static void trials(struct world_fixture *f, int count, bool paths, uint64_t slic
         trial_run(f, &t, search, slice, writes);
         if (!writes) {
             trial_count(f, &t, search);
+            trial_next(f, &t);
         }
         /* The same search once more, with a new key where there is one. */
         if (t.spec.join != NULL) {
@@ -682,21 +717,21 @@ static void test_answers_are_the_models(void **state)
 {
     struct world_fixture *f = *state;
     start(f, "test_answers_are_the_models");
-    trials(f, 300, true, 100000, false);
+    trials(f, 200, true, 100000, false);
 }
 
 static void test_slices_do_not_matter(void **state)
 {
     struct world_fixture *f = *state;
     start(f, "test_slices_do_not_matter");
-    trials(f, 300, true, 40, false);
+    trials(f, 150, true, 40, false);
 }
 
 static void test_writes_between_slices_are_not_seen(void **state)
 {
     struct world_fixture *f = *state;
     start(f, "test_writes_between_slices_are_not_seen");
-    trials(f, 400, false, 60, true);
+    trials(f, 300, false, 60, true);
 }
 
 /* ---- Ways ---- */
@@ -767,6 +802,113 @@ static void test_limit_stops_early(void **state)
     assert_true(visited(f, "status == \"open\"", "priority", 3) <= 3 + 1);
     assert_true(visited(f, NULL, "score", 3) >= f->ticket.count);
     assert_int_equal(visited(f, NULL, "at", 0), 0);
+}
+
+/* ---- Long lists ---- */
+
+/* `field in $list` with every second number below `count`, twice. */
+static const struct expr *list_filter(struct world_fixture *f, const char *text, uint32_t count)
+{
+    struct expr_scope scope = {.resource = f->ticket.resource};
+    struct expr_compiler compiler = compiler_of(f, &scope);
+    struct buffer params = BUFFER_INIT;
+    write_map(&params, 1);
+    write_text(&params, "list");
+    write_array(&params, count);
+    for (uint32_t i = 0; i < count; i++) {
+        write_integer(&params, (int64_t)(count - i) / 2 * 2);
+    }
+    compiler.params = arena_copy(&f->request, params.bytes, params.size);
+    compiler.params_size = params.size;
+    buffer_release(&params);
+    const struct expr *filter = NULL;
+    if (expr_compile_text(&compiler, text, strlen(text), &filter, &f->error) != 0) {
+        fail_msg("%s: %s", text, f->error.message);
+    }
+    return filter;
+}
+
+static void test_long_lists(void **state)
+{
+    static const struct {
+        const char *filter;
+        uint32_t count;
+    } lists[] = {
+        {"id in $list", 300},
+        {"id in $list", 3 * WALK_POINTS_AT_ONCE},
+        {"id in $list", 3 * WALK_POINTS_MAX},
+        {"priority in $list", 900},
+        {"priority in $list", 4 * WALK_RANGES_MAX},
+    };
+    struct world_fixture *f = *state;
+    start(f, "test_long_lists");
+    for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
+        struct trial t = {.spec = {.resource = f->ticket.resource}};
+        snprintf(t.what, sizeof(t.what), "%s of %u", lists[i].filter, lists[i].count);
+        t.spec.filters[t.spec.filter_count++] = list_filter(f, lists[i].filter, lists[i].count);
+        assert_int_equal(search_plan(&t.spec, &f->request), 0);
+        struct search *search = search_create(&t.spec, &f->eval);
+        assert_non_null(search);
+        trial_run(f, &t, search, 50, false);
+        assert_true(t.expected.count > 0);
+        arena_reset(&f->request);
+    }
+}
+
+/* ---- Room ---- */
+
+static void test_searches_use_their_room_again(void **state)
+{
+    static const char *const names[] = {"tickets", "urgent", "linked", "labelled", "large"};
+    struct world_fixture *f = *state;
+    start(f, "test_searches_use_their_room_again");
+    for (size_t n = 0; n < ARRAY_COUNT(names); n++) {
+        struct trial t = {0};
+        const struct relationship *relationship = fixture_relationship(f->team.resource, names[n]);
+        assert_int_equal(search_relationship_spec(relationship, &f->request, &t.spec), 0);
+        struct search *search = search_create(&t.spec, &f->eval);
+        t.outer.record = f->team.records[1];
+        assert_true(relationship->manual ||
+                    search_relationship_key(relationship, t.outer.record, &t.key));
+        t.input =
+            (struct search_input){.outer = &t.outer, .key = t.key.bytes, .key_size = t.key.size};
+        size_t before = 0, results = 0;
+        for (unsigned i = 0; i < 2000; i++) {
+            const struct record *const *records;
+            size_t count;
+            uint64_t budget = 100000;
+            assert_int_equal(search_start(search, &t.input), 0);
+            assert_int_equal(search_run(search, &budget, &records, &count), RUN_DONE);
+            before = i == 0 ? f->request.total : before;
+            results += i > 0 ? count * sizeof(*records) + 8 : 0;
+        }
+        /* But for the results, some slack for the arena's chunks. */
+        assert_true(f->request.total - before <= results + 300 * 1024);
+        buffer_release(&t.key);
+        arena_reset(&f->request);
+    }
+}
+
+static void test_stop_closes_cursors(void **state)
+{
+    struct world_fixture *f = *state;
+    start(f, "test_stop_closes_cursors");
+    struct search_spec spec = {.resource = f->ticket.resource, .filter_count = 1};
+    spec.filters[0] = filter_of(f, "team.size > 3 and priority in [1, 2, 3]");
+    assert_int_equal(search_plan(&spec, &f->request), 0);
+    struct search *search = search_create(&spec, &f->eval);
+    const struct search_input input = {0};
+    const struct record *const *records;
+    size_t count;
+    for (uint64_t visits = 0; visits < 40; visits++) {
+        uint64_t budget = visits;
+        assert_int_equal(search_start(search, &input), 0);
+        assert_int_equal(search_run(search, &budget, &records, &count), RUN_MORE);
+        search_stop(search);
+        search_stop(search);
+        random_write(f);
+        memory_turn(f->memory);
+    }
 }
 
 /* ---- Limits ---- */
@@ -879,6 +1021,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_writes_between_slices_are_not_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_ways, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limit_stops_early, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_long_lists, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_searches_use_their_room_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_stop_closes_cursors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_filter_steps, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_lacks_at_each_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_relationships, set_up, tear_down),

@@ -266,7 +266,7 @@ static const struct stored_form *stored_form(struct generator *generator, const 
     return form;
 }
 
-/* `field op literal`, which is most of what is asked: one instruction. */
+/* `field == literal` and its like, which is most of what is asked: one instruction. */
 static void generate_own_compare(struct generator *generator, const struct node *field,
                                  const struct value *literal, uint8_t op)
 {

@@ -392,7 +392,7 @@ static int binding_of_sign(int sign)
     }
 }
 
-/* The binding of the op that stands between two values; 0 for none. */
+/* The binding of the operator that stands between two values; 0 for none. */
 static int binding_of(const struct parser *parser)
 {
     switch (parser->now.kind) {

@@ -258,9 +258,7 @@ static bool boolean_conjunct(const struct node *field, bool is, struct conjunct 
     if (!is_indexable_field(field) || field->type->kind != TYPE_BOOLEAN) {
         return false;
     }
-    out->field = field->ref.field->position;
-    out->operator= CONJUNCT_EQUAL;
-    out->operand = &literals[is];
+    *out = (struct conjunct){field->ref.field->position, CONJUNCT_EQUAL, &literals[is]};
     return true;
 }
 
@@ -274,18 +272,15 @@ static bool to_conjunct(const struct node *node, struct conjunct *out)
             (node->in.list == NULL && !is_operand(node->in.right))) {
             return false;
         }
-        out->field = node->in.left->ref.field->position;
-        out->operator= CONJUNCT_IN;
-        out->operand = node;
+        *out = (struct conjunct){node->in.left->ref.field->position, CONJUNCT_IN, node};
         return true;
     case NODE_CALL:
         if (node->op != FUNCTION_STARTS_WITH || !is_indexable_field(node->operand[0]) ||
             !is_operand(node->operand[1])) {
             return false;
         }
-        out->field = node->operand[0]->ref.field->position;
-        out->operator= CONJUNCT_STARTS_WITH;
-        out->operand = node->operand[1];
+        *out = (struct conjunct){node->operand[0]->ref.field->position, CONJUNCT_STARTS_WITH,
+                                 node->operand[1]};
         return true;
     case NODE_FIELD:
         return boolean_conjunct(node, true, out);

@@ -104,7 +104,7 @@ struct load {
     void (*done)(struct load *load);
 
     /* Set by the coalescer. */
-    struct load_answer *answers;   /* one for each key, in order */
+    struct load_answer *answers;   /* one for each key, in order; empty until it is there */
     size_t count;
     size_t missing;
     struct load_state *state;

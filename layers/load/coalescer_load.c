@@ -223,6 +223,7 @@ static int ask_all(struct coalescer *coalescer, struct load_state *state,
         waiter->source = keys[i].source;
         waiter->source_size = keys[i].source_size;
         waiter->index = i;
+        load->answers[i] = (struct load_answer){0};
         if (status < 0) {
             continue;
         }

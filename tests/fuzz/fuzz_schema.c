@@ -1,0 +1,87 @@
+/*
+ * Schema files: whatever the bytes, schema_read answers a schema whose parts
+ * hold together, or lines that say what is wrong, in bounded time and without
+ * a leak.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#include "layers/schema/schema_file.h"
+#include "protocol/base/check.h"
+#include "protocol/msgpack/reader.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_fields(const struct resource *resource, const struct field_list *fields)
+{
+    CHECK(fields->count > 0 && fields->count <= KEY_FIELDS_MAX);
+    for (unsigned i = 0; i < fields->count; i++) {
+        CHECK(fields->fields[i] < resource->field_count);
+    }
+}
+
+static void check_field(const struct resource *resource, const struct field *field)
+{
+    CHECK(resource_field(resource, field->name, field->name_size) == field);
+    if (field->initial == NULL) {
+        return;
+    }
+    struct reader in = reader_of(field->initial, field->initial_size);
+    CHECK(reader_skip(&in) && in.at == in.end);
+}
+
+static void check_relationship(const struct relationship *relationship)
+{
+    const struct resource *source = relationship->source, *destination = relationship->destination;
+    CHECK(resource_relationship(source, relationship->name, relationship->name_size) ==
+          relationship);
+    CHECK(destination != NULL && relationship->full_name != NULL);
+    if (relationship->manual) {
+        CHECK(relationship->loader_filter != NULL);
+        return;
+    }
+    check_fields(source, &relationship->source_fields);
+    check_fields(destination, &relationship->destination_fields);
+    if (relationship->through != NULL) {
+        check_fields(relationship->through, &relationship->through_source);
+        check_fields(relationship->through, &relationship->through_destination);
+    }
+}
+
+static void check_resource(const struct resource *resource)
+{
+    CHECK(schema_resource(resource->schema, resource->name, resource->name_size) == resource);
+    check_fields(resource, &resource->primary_key);
+    for (unsigned i = 0; i < resource->field_count; i++) {
+        check_field(resource, &resource->fields[i]);
+    }
+    for (unsigned i = 0; i < resource->identity_count; i++) {
+        check_fields(resource, &resource->identities[i].fields);
+    }
+    for (unsigned i = 0; i < resource->index_count; i++) {
+        check_fields(resource, &resource->indexes[i].fields);
+    }
+    for (unsigned i = 0; i < resource->relationship_count; i++) {
+        check_relationship(&resource->relationships[i]);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct limits limits = LIMITS_DEFAULT;
+    struct schema *schema = NULL;
+    struct buffer faults = BUFFER_INIT;
+    int status = schema_read("f", (const char *)data, size, 1, &limits, &schema, &faults);
+    if (status == 0) {
+        CHECK(schema != NULL && faults.size == 0);
+        for (unsigned i = 0; i < schema->resource_count; i++) {
+            check_resource(&schema->resources[i]);
+        }
+        schema_put(schema);
+    } else {
+        CHECK(schema == NULL && faults.size > 0 && memcmp(faults.bytes, "f:", 2) == 0 &&
+              faults.bytes[faults.size - 1] == '\n');
+    }
+    buffer_release(&faults);
+    return 0;
+}

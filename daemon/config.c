@@ -126,7 +126,8 @@ static void take_map(struct config_reading *reading, const struct node *node, co
         return;
     }
     for (uint32_t i = 0; i < node->count; i++) {
-        take_pair(reading, node->items[2 * i], node->items[2 * i + 1], of, keys, count);
+        take_pair(reading, node->items[(size_t)2 * i], node->items[(size_t)2 * i + 1], of, keys,
+                  count);
     }
 }
 
@@ -318,9 +319,9 @@ void config_defaults(struct config *config)
         .listen_is_default = true,
         .socket_mode = 0660,
         .limits = LIMITS_DEFAULT,
-        .timeout_us = 30 * 1000 * 1000,
-        .client_stall_us = 30 * 1000 * 1000,
-        .shutdown_us = 10 * 1000 * 1000,
+        .timeout_us = UINT64_C(30000000),
+        .client_stall_us = UINT64_C(30000000),
+        .shutdown_us = UINT64_C(10000000),
         .log_level = LOG_INFO,
         .log_format = LOG_LOGFMT,
     };

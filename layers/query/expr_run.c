@@ -251,6 +251,9 @@ static bool change_case(struct expr_run *run, struct value *value, bool upper)
         *value = value_nil();
         return true;
     }
+    if (value->size == 0) {
+        return true;
+    }
     /* No code point's other case has more than twice its bytes. */
     size_t size = 2 * (size_t)value->size;
     uint8_t *room = take_room(run, size);
@@ -258,9 +261,7 @@ static bool change_case(struct expr_run *run, struct value *value, bool upper)
         return false;
     }
     struct buffer out = {.bytes = room, .capacity = size, .max = size};
-    if (value->size > 0) {
-        (upper ? utf8_upper : utf8_lower)(&out, value->bytes, value->size);
-    }
+    (upper ? utf8_upper : utf8_lower)(&out, value->bytes, value->size);
     CHECK(!out.failed);
     run->room_used -= size - out.size;
     *value = (struct value){.kind = VALUE_TEXT, .size = (uint32_t)out.size, .bytes = out.bytes};

@@ -284,7 +284,9 @@ static void read_limit(struct config_reading *reading, const char *key, const st
               (unsigned long long)range.most, in_bytes ? ", such as 16MiB" : "");
         return;
     }
-    *limit_called(&reading->config->limits, key) = came;
+    uint64_t *limit = limit_called(&reading->config->limits, key);
+    CHECK(limit != NULL);
+    *limit = came;
 }
 
 static void read_limits(struct config_reading *reading, const char *key, const struct node *value)

@@ -56,6 +56,7 @@ static int no_memory(struct loads *loads)
  * its key. The keys' bytes and list are dropped once the coalescer has them. */
 struct key_list {
     struct buffer bytes;
+    struct buffer shown;
     struct load_key *keys;
     size_t count;
 };
@@ -96,8 +97,10 @@ static int collect_keys(struct load_step *step, struct key_list *list)
             buffer_truncate(&list->bytes, start); /* asked before in this level */
             continue;
         }
-        list->keys[list->count++] =
-            (struct load_key){.size = (uint32_t)size, .source = level->records[i]};
+        list->keys[list->count++] = (struct load_key){
+            .size = (uint32_t)size,
+            .source = level->records[i],
+            .source_size = step->relation->relationship->manual ? level->records[i]->size : 0};
     }
     unique_keys_release(&unique);
     const uint8_t *at = list->bytes.bytes;
@@ -317,13 +320,19 @@ static void on_loaded(struct load *load)
 static int step_load(struct load_step *step, uint64_t now_us)
 {
     struct loads *loads = step->loads;
-    struct key_list list = {.bytes = BUFFER_INIT};
+    struct key_list list = {.bytes = BUFFER_INIT, .shown = BUFFER_INIT};
     int status = collect_keys(step, &list);
+    relation_shown(step->relation, loads->eval, &list.shown);
+    if (list.shown.failed) {
+        status = -CODE_OVERLOADED;
+    }
     if (status < 0) {
         status = no_memory(loads);
     } else {
         step->load.loader = &step->relation->loader;
         step->load.origin = loads->origin;
+        step->load.shown = list.shown.bytes;
+        step->load.shown_size = (uint32_t)list.shown.size;
         step->load.fresh = loads->fresh;
         step->load.deadline_us = loads->deadline_us;
         step->load.done = on_loaded;
@@ -333,6 +342,7 @@ static int step_load(struct load_step *step, uint64_t now_us)
     }
     heap_free(list.keys);
     buffer_release(&list.bytes);
+    buffer_release(&list.shown);
     return status;
 }
 

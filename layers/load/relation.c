@@ -5,7 +5,8 @@
 #include <time.h>
 
 #include "protocol/base/check.h"
-#include "protocol/base/heap.h"
+#include "protocol/msgpack/reader.h"
+#include "protocol/msgpack/writer.h"
 
 /* The happy path is relation_start -> work_run (a slice or several) ->
  * coalescer_complete. Possible failures are: no memory for the work (the batch
@@ -23,6 +24,7 @@ struct work {
     struct pin pin;
     struct search *search;
     struct related_records *answers;
+    const struct record **sources;   /* of a manual relationship, as the batch was formed */
     size_t at;                       /* the key that is searched */
     bool searching;
     bool held;                       /* outlived its turn: pinned, counted as busy */
@@ -100,7 +102,7 @@ static int work_begin_key(struct work *work)
     const struct load_key *key = &work->batch->keys[work->at];
     work->input = (struct search_input){0};
     if (work->relation->relationship->manual) {
-        work->source = (struct expr_records){.record = current_source(work->relation, key)};
+        work->source = (struct expr_records){.record = work->sources[work->at]};
         work->input.outer = &work->source;
     } else {
         work->input.key = key->bytes;
@@ -145,6 +147,50 @@ static bool work_run(struct task *task, uint64_t *budget)
     return true;
 }
 
+/* ---- What is shown: [actor, tenant], nil for what the loader does not look at ---- */
+
+void relation_shown(const struct relation *relation, const struct eval *eval, struct buffer *out)
+{
+    if (!relation->shows_actor && !relation->shows_tenant) {
+        return;
+    }
+    write_array(out, 2);
+    if (relation->shows_actor && eval->actor != NULL) {
+        buffer_append(out, eval->actor, eval->actor_size);
+    } else {
+        write_nil(out);
+    }
+    if (relation->shows_tenant) {
+        value_write(out, &eval->tenant);
+    } else {
+        write_nil(out);
+    }
+}
+
+static void take_shown(struct eval *eval, const struct batch *batch)
+{
+    if (batch->shown_size == 0) {
+        return;
+    }
+    struct reader in = reader_of(batch->shown, batch->shown_size);
+    const uint8_t *actor = NULL;
+    size_t actor_size = 0;
+    reader_next(&in);
+    bool given = reader_peek(&in) == TOKEN_MAP;
+    reader_value(&in, &actor, &actor_size);
+    if (given) {
+        eval->actor = actor;
+        eval->actor_size = (uint32_t)actor_size;
+    }
+    struct token tenant = reader_next(&in);
+    if (tenant.kind == TOKEN_STRING) {
+        eval->tenant =
+            (struct value){.kind = VALUE_TEXT, .size = tenant.size, .bytes = tenant.bytes};
+    } else if (tenant.kind == TOKEN_INTEGER) {
+        eval->tenant = (struct value){.kind = VALUE_INTEGER, .integer = tenant.integer};
+    }
+}
+
 static void eval_open(struct work *work)
 {
     struct relations *owner = work->relation->owner;
@@ -158,6 +204,21 @@ static void eval_open(struct work *work)
                                .steps_max = owner->limits->filter_steps,
                                .error = &work->error};
     error_clear(&work->error);
+    take_shown(&work->eval, work->batch);
+}
+
+/* Later slices may come when a source was replaced, or its call has gone. */
+static bool take_sources(struct work *work)
+{
+    const struct batch *batch = work->batch;
+    if (!work->relation->relationship->manual) {
+        return true;
+    }
+    work->sources = arena_alloc(&work->batch->arena, batch->count * sizeof *work->sources);
+    for (size_t i = 0; work->sources != NULL && i < batch->count; i++) {
+        work->sources[i] = current_source(work->relation, &batch->keys[i]);
+    }
+    return work->sources != NULL;
 }
 
 /* The loader's face: a batch becomes a task, run in this turn's flush. */
@@ -179,7 +240,7 @@ static void relation_start(struct loader *loader, struct batch *batch)
     batch->context = work;
     work->answers = arena_zero(&batch->arena, batch->count, sizeof *work->answers);
     work->search = search_create(&relation->spec, &work->eval);
-    if (work->answers == NULL || work->search == NULL) {
+    if (work->answers == NULL || work->search == NULL || !take_sources(work)) {
         error_set(&error, CODE_OVERLOADED, "%s: no memory for a batch", loader->name);
         coalescer_fail(owner->coalescer, batch, &error, owner->now_us);
         return;
@@ -231,6 +292,8 @@ static int add_filter_reads(struct relation *relation, const struct expr *filter
         return 0;
     }
     int status = expr_uses(filter, arena, &uses);
+    relation->shows_actor |= uses.actor;
+    relation->shows_tenant |= uses.tenant;
     for (size_t i = 0; status == 0 && i < uses.relationship_count; i++) {
         status = add_reads(relation, uses.relationships[i], arena);
     }

@@ -30,6 +30,8 @@ struct relation {
     struct relations *owner;
     struct search_spec spec;           /* what the loader finds for one key */
     bool filter_per_source;            /* the relationship's filter uses `parent` */
+    bool shows_actor;                  /* its expressions look at the actor's facts, */
+    bool shows_tenant;                 /* at the tenant: callers who differ do not share */
     uint64_t *reads;                   /* bits: resources whose writes overtake it */
     size_t in_flight;                  /* batches that did not end in the turn they began */
     struct list busy;                  /* in owner->busy while in_flight > 0 */
@@ -71,6 +73,10 @@ static inline struct relation *relations_find(struct relations *relations,
 {
     return &relations->all[relationship->number];
 }
+
+/* What the loader is shown of a call beside its keys, as MessagePack: part of
+ * the batch group's key. Appends nothing where it is shown nothing. */
+void relation_shown(const struct relation *relation, const struct eval *eval, struct buffer *out);
 
 /* Invalidation by hand: flights of these sources, or all, are overtaken. How
  * many cached results were dropped (none are kept today). */

@@ -44,6 +44,9 @@ static const char *const yaml =
     "      above:\n"
     "        has_many: ticket\n"
     "        manual: {filter: person_id == parent.id and priority > parent.threshold}\n"
+    "      mine:\n"
+    "        has_many: ticket\n"
+    "        manual: {filter: person_id == parent.id and priority > actor.level}\n"
     "  ticket:\n"
     "    fields:\n"
     "      id: integer\n"
@@ -202,6 +205,31 @@ static void test_load_queries(void **state)
            "{'id': 1, 'first': [{'id': 1}], 'last': [{'id': 4}]}");
     EXPECT_ERROR("get", "['person', 1, {'load': ['tickets', 'tickets']}]", "invalid_request");
     EXPECT_ERROR("get", "['person', 1, {'load': {'tickets': {'as': 'name'}}}]", "invalid_request");
+}
+
+/* The actor's facts are part of what a batch is shown: callers who differ do
+ * not share. */
+static void test_actor(void **state)
+{
+    (void)state;
+    struct fixture_call calls[3];
+    const char *levels[] = {"{'query': {'select': []}, 'actor': {'level': 5}}",
+                            "{'query': {'select': []}, 'actor': {'level': 7}}",
+                            "{'query': {'select': []}}"};
+    const char *answers[] = {"[[{\"id\":1},{\"id\":4}]]", "[[{\"id\":1}]]", "[[]]"};
+    for (int i = 0; i < 3; i++) {
+        char params[200];
+        snprintf(params, sizeof params, "['person', [1], 'mine', %s]", levels[i]);
+        fixture_start(&fixture, &calls[i], "load", params);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(fixture_finish(&fixture, &calls[i]), answers[i]);
+        fixture_end(&calls[i]);
+    }
+    EXPECT("count", "['ticket', {'filter': 'priority > actor.level'}, {'actor': {'level': 6}}]", "2");
+    EXPECT("count", "['ticket', {'filter': \"tenant == 'x'\"}, {'tenant': 'x'}]", "5");
+    EXPECT_ERROR("count", "['ticket', {}, {'actor': 1}]", "invalid_request");
+    EXPECT_ERROR("count", "['ticket', {}, {'tenant': []}]", "invalid_request");
 }
 
 static void test_load_depth(void **state)
@@ -429,6 +457,7 @@ int main(void)
         TEST(test_read_and_count),
         TEST(test_load),
         TEST(test_load_queries),
+        TEST(test_actor),
         TEST(test_load_depth),
         TEST(test_writes),
         TEST(test_conditions),

@@ -531,6 +531,8 @@ static void test_an_overtaken_key_is_asked_again(void **state)
     complete(tickets, tickets->out[0]);
     assert_string_equal(after->answers, "a2 b1");
     assert_string_equal(mate->answers, "a2");
+    assert_int_equal(tickets->loader.counters.joined, 2); /* b, and the second a */
+    assert_int_equal(tickets->loader.counters.unique_keys, 3);
 }
 
 static void test_overtaking_everything(void **state)
@@ -942,6 +944,22 @@ static void test_waiting_for_a_pending_key_counts(void **state)
     assert_int_equal(ask_prepared(loop, "a", NULL), 0);
 }
 
+static void test_waiting_behind_a_flight_counts(void **state)
+{
+    struct world *world = *state;
+    struct fake *tickets = &world->tickets;
+    tickets->loader.limits.max_size = 1;
+    ask(tickets, "a b");
+    flush(world);
+    assert_int_equal(ask_prepared(prepare_for(&world->team, tickets->out[1]), "t", NULL), 0);
+    flush(world);
+    struct asking *behind = prepare_for(&world->team, tickets->out[0]);
+    behind->load.fresh = true;
+    assert_int_equal(ask_prepared(behind, "t", NULL), 0);
+    struct asking *loop = prepare_for(tickets, world->team.out[0]);
+    assert_int_equal(ask_prepared(loop, "a", NULL), -CODE_LOADER_FAILED);
+}
+
 static void test_a_parent_may_end_before_its_children(void **state)
 {
     struct world *world = *state;
@@ -1188,6 +1206,7 @@ int main(void)
         T(test_nested_loads_have_room_of_their_own),
         T(test_a_load_that_would_wait_for_itself_is_refused),
         T(test_waiting_for_a_pending_key_counts),
+        T(test_waiting_behind_a_flight_counts),
         T(test_a_parent_may_end_before_its_children),
         T(test_done_may_begin_loads),
         T(test_done_may_cancel_and_complete),

@@ -99,7 +99,7 @@ struct search *search_create(const struct search_spec *spec, struct eval *eval)
     }
     search->spec = spec;
     search->eval = eval;
-    pile_init(&search->plain, sizeof(const struct record *), eval->arena);
+    pile_init(&search->plain, sizeof(void *), eval->arena);
     sorter_init(&search->sorter, spec->resource, spec->plan->keys, spec->plan->key_count,
                 eval->arena);
     if (source_init(&search->source, spec, eval) != 0 || create_runs(search) != 0) {
@@ -399,8 +399,7 @@ static enum run_status sort(struct search *search, uint64_t *budget)
     }
     search->result_count = cut_count(search, found);
     if (status == RUN_DONE && search->result_count > 0) {
-        search->results =
-            arena_alloc(search->eval->arena, search->result_count * sizeof(*search->results));
+        search->results = arena_alloc(search->eval->arena, search->result_count * sizeof(void *));
         status = search->results != NULL ? RUN_DONE : RUN_FAILED;
     }
     if (status == RUN_FAILED) {

@@ -50,6 +50,7 @@ int source_init(struct source *source, const struct search_spec *spec, struct ev
     if (source->destination_values == NULL) {
         return -CODE_OVERLOADED;
     }
+    pile_init(&source->found, sizeof(void *), eval->arena);
     walk_init(&source->through, eval_store(eval, spec->through->through), eval->arena);
     walk_init(&source->destination, eval_store(eval, spec->resource), eval->arena);
     return 0;
@@ -290,14 +291,12 @@ static int keep_found(struct source *source, const struct record *record)
     if (fresh <= 0) {
         return fresh;
     }
-    void *found = source->found;
-    int code = arena_grow(source->eval->arena, &found, source->found_count, &source->found_capacity,
-                          sizeof(*source->found));
-    if (code == 0) {
-        source->found = found;
-        source->found[source->found_count++] = record;
+    const struct record **place = pile_push(&source->found);
+    if (place == NULL) {
+        return -CODE_OVERLOADED;
     }
-    return code;
+    *place = record;
+    return 0;
 }
 
 /* Follows a through record to the destinations that it names. */
@@ -337,9 +336,9 @@ static int follow(struct source *source, const struct record *record)
 static int follow_some(struct source *source, uint64_t most, uint64_t *followed)
 {
     *followed = 0;
-    if (source->found_at == source->found_count) {
+    if (source->found_at == source->found.count) {
         source->found_at = 0;
-        source->found_count = 0;
+        source->found.count = 0;
     }
     while (*followed < most) {
         const struct record *record = walk_next(&source->through);
@@ -364,7 +363,7 @@ static int start_through(struct source *source, const struct search_input *input
     const struct access *access = &source->plan->through->source;
     const struct field_list *join = &relationship->through_source;
     source->through_ended = false;
-    source->found_count = 0;
+    source->found.count = 0;
     source->found_at = 0;
     source->seen.count = 0;
     source->seen.stamp++;
@@ -381,24 +380,30 @@ static int start_through(struct source *source, const struct search_input *input
         return source_lacks_memory(source);
     }
     source->kind = SOURCE_THROUGH;
-    return follow_some(source, SOURCE_THROUGH_AT_ONCE, &source->debt);
+    /* Who takes records one by one may want the first alone. */
+    uint64_t most = source->spec->unordered ? 0 : SOURCE_THROUGH_AT_ONCE;
+    return follow_some(source, most, &source->debt);
 }
 
 static enum run_status next_through(struct source *source, uint64_t *budget,
                                     const struct record **record)
 {
-    while (source->found_at == source->found_count && !source->through_ended) {
+    while (source->found_at == source->found.count && !source->through_ended) {
         if (*budget == 0) {
             return RUN_MORE;
         }
-        uint64_t most = *budget < THROUGH_SLICE ? *budget : THROUGH_SLICE, followed;
+        uint64_t most = source->spec->unordered ? 1 : THROUGH_SLICE, followed;
+        most = *budget < most ? *budget : most;
         if (follow_some(source, most, &followed) != 0) {
             return RUN_FAILED;
         }
         *budget -= followed;
     }
-    bool more = source->found_at < source->found_count;
-    *record = more ? source->found[source->found_at++] : NULL;
+    *record = NULL;
+    if (source->found_at < source->found.count) {
+        const struct record *const *place = pile_at(&source->found, source->found_at++);
+        *record = *place;
+    }
     return RUN_DONE;
 }
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "layers/query/eval.h"
+#include "layers/query/pile.h"
 #include "layers/query/plan.h"
 #include "layers/query/search.h"
 #include "layers/query/walk.h"
@@ -41,8 +42,8 @@ struct source {
     struct walk through;
     struct walk destination;
     struct term_value *destination_values;
-    const struct record **found;
-    size_t found_count, found_capacity, found_at;
+    struct pile found; /* pointers to records */
+    size_t found_at;
     struct source_seen seen;
     bool through_ended;
     uint8_t *room; /* a key of several fields */

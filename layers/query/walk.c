@@ -8,6 +8,8 @@
 #include "protocol/base/check.h"
 #include "protocol/base/code.h"
 
+enum { FIND_TOGETHER = 64 }; /* keys in one store_find_many */
+
 /* ---- Values ---- */
 
 /* 2^63: the first float above all integers; -2^63 is the lowest integer. */
@@ -98,6 +100,7 @@ bool term_value_set(struct term_value *out, const struct field *field,
 void walk_init(struct walk *walk, struct store *store, struct arena *arena)
 {
     *walk = (struct walk){.store = store, .arena = arena};
+    pile_init(&walk->found, sizeof(void *), arena);
 }
 
 /* Room of at least `size` bytes; what was in it is lost. */
@@ -332,8 +335,8 @@ static const struct record *find(struct walk *walk, const uint8_t *key, size_t s
                             : ops->find_identity(walk->store, identity, key, size);
 }
 
-/* The record with the bound values as its key, put together in the room. */
-static int find_values(struct walk *walk, const struct record **record)
+/* How much room the bound values take as a key, at most. */
+static size_t key_room(const struct walk *walk)
 {
     size_t most = 0;
     for (unsigned i = 0; i < walk->access->equal_count; i++) {
@@ -341,16 +344,20 @@ static int find_values(struct walk *walk, const struct record **record)
         bool bytes = value->kind == VALUE_TEXT || value->kind == VALUE_BINARY;
         most += 16 + (bytes ? value->size : 0);
     }
-    if (!take_room(walk, most)) {
-        return -CODE_OVERLOADED;
-    }
-    struct buffer key = {.bytes = walk->room, .capacity = walk->room_size, .max = walk->room_size};
+    return most;
+}
+
+/* Puts the bound values together as a key, in the room from `at` on. */
+static struct store_key make_key(struct walk *walk, size_t at)
+{
+    uint8_t *bytes = walk->room + at;
+    size_t room = walk->room_size - at;
+    struct buffer key = {.bytes = bytes, .capacity = room, .max = room};
     for (unsigned i = 0; i < walk->access->equal_count; i++) {
         value_write(&key, &walk->range.equal[i]);
     }
-    CHECK(!key.failed && key.bytes == walk->room);
-    *record = find(walk, key.bytes, key.size);
-    return 0;
+    CHECK(!key.failed && key.bytes == bytes);
+    return (struct store_key){.bytes = bytes, .size = key.size};
 }
 
 static int keep_found(struct walk *walk, const struct record *record)
@@ -358,29 +365,71 @@ static int keep_found(struct walk *walk, const struct record *record)
     if (record == NULL) {
         return 0;
     }
-    void *found = walk->found;
-    if (arena_grow(walk->arena, &found, walk->found_count, &walk->found_capacity,
-                   sizeof(*walk->found)) != 0) {
+    const struct record **place = pile_push(&walk->found);
+    if (place == NULL) {
         return -CODE_OVERLOADED;
     }
-    walk->found = found;
-    walk->found[walk->found_count++] = record;
+    *place = record;
+    return 0;
+}
+
+static int find_values(struct walk *walk)
+{
+    if (!take_room(walk, key_room(walk))) {
+        return -CODE_OVERLOADED;
+    }
+    struct store_key key = make_key(walk, 0);
+    return keep_found(walk, find(walk, key.bytes, key.size));
+}
+
+static void bind_item(struct walk *walk, size_t at)
+{
+    size_t item = walk->access->reverse ? walk->item_count - 1 - at : at;
+    walk->range.equal[walk->access->in_position] = walk->items[item];
+}
+
+/* Looks up `count` points of a list, together where they are by primary key. */
+static int find_together(struct walk *walk, size_t count)
+{
+    struct store_key keys[FIND_TOGETHER];
+    const struct record *records[FIND_TOGETHER];
+    size_t room = 0, at = 0;
+    for (size_t i = 0; i < count; i++) {
+        bind_item(walk, walk->item_at + i);
+        room += key_room(walk);
+    }
+    if (!take_room(walk, room)) {
+        return -CODE_OVERLOADED;
+    }
+    for (size_t i = 0; i < count; i++) {
+        bind_item(walk, walk->item_at + i);
+        keys[i] = make_key(walk, at);
+        at += keys[i].size;
+    }
+    walk->item_at += count;
+    if (walk->access->identity == NULL) {
+        store_find_many(walk->store, keys, count, records);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct record *record =
+            walk->access->identity == NULL ? records[i] : find(walk, keys[i].bytes, keys[i].size);
+        if (keep_found(walk, record) != 0) {
+            return -CODE_OVERLOADED;
+        }
+    }
     return 0;
 }
 
 /* Looks up the next points of a list. */
 static int find_more(struct walk *walk)
 {
-    walk->found_count = 0;
+    size_t end = walk->item_at + WALK_POINTS_AT_ONCE;
+    end = end < walk->item_count ? end : walk->item_count;
+    walk->found.count = 0;
     walk->found_at = 0;
-    for (size_t i = 0; i < WALK_POINTS_AT_ONCE && walk->item_at < walk->item_count; i++) {
-        size_t at = walk->item_at++;
-        if (walk->access->reverse) {
-            at = walk->item_count - 1 - at;
-        }
-        walk->range.equal[walk->access->in_position] = walk->items[at];
-        const struct record *record;
-        if (find_values(walk, &record) != 0 || keep_found(walk, record) != 0) {
+    while (walk->item_at < end) {
+        size_t left = end - walk->item_at;
+        if (find_together(walk, left < FIND_TOGETHER ? left : FIND_TOGETHER) != 0) {
             return -CODE_OVERLOADED;
         }
     }
@@ -390,7 +439,7 @@ static int find_more(struct walk *walk)
 static int open_points(struct walk *walk)
 {
     walk->item_at = 0;
-    walk->found_count = 0;
+    walk->found.count = 0;
     walk->found_at = 0;
     if (walk->access->key_as_given) {
         return keep_found(walk, find(walk, walk->key, walk->key_size));
@@ -398,9 +447,7 @@ static int open_points(struct walk *walk)
     if (walk->access->in_position >= 0) {
         return find_more(walk);
     }
-    const struct record *record;
-    int code = find_values(walk, &record);
-    return code != 0 ? code : keep_found(walk, record);
+    return find_values(walk);
 }
 
 static int take_cursors(struct walk *walk, size_t count)
@@ -426,8 +473,7 @@ static int open_ranges(struct walk *walk)
     int code = take_cursors(walk, count);
     for (size_t i = 0; code == 0 && i < count; i++) {
         if (access->in_position >= 0) {
-            walk->range.equal[access->in_position] =
-                walk->items[access->reverse ? count - 1 - i : i];
+            bind_item(walk, i);
         }
         code = ops->range(walk->store, &walk->range, &walk->cursors[i]);
         walk->cursor_count += code == 0;
@@ -474,7 +520,7 @@ void walk_close(struct walk *walk)
     }
     walk->cursor_count = 0;
     walk->cursor_at = 0;
-    walk->found_count = 0;
+    walk->found.count = 0;
     walk->found_at = 0;
     walk->item_at = walk->item_count;
 }
@@ -483,12 +529,13 @@ void walk_close(struct walk *walk)
 
 static const struct record *next_point(struct walk *walk)
 {
-    while (walk->found_at == walk->found_count) {
+    while (walk->found_at == walk->found.count) {
         if (walk->item_at >= walk->item_count || find_more(walk) != 0) {
             return NULL;
         }
     }
-    return walk->found[walk->found_at++];
+    const struct record *const *place = pile_at(&walk->found, walk->found_at++);
+    return *place;
 }
 
 static const struct record *next_of_cursors(struct walk *walk)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "layers/layer.h"
+#include "layers/query/pile.h"
 #include "layers/query/plan.h"
 #include "protocol/base/arena.h"
 
@@ -45,8 +46,8 @@ struct walk {
     size_t item_count, item_capacity, item_at;
     struct store_cursor *cursors; /* those before cursor_count are open */
     size_t cursor_count, cursor_capacity, cursor_at;
-    const struct record **found; /* points that were looked up */
-    size_t found_count, found_capacity, found_at;
+    struct pile found; /* pointers to records: points that were looked up */
+    size_t found_at;
     uint8_t *room; /* keys, and the upper bound of a prefix */
     size_t room_size;
 };

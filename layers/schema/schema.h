@@ -51,6 +51,21 @@ struct index {
     struct field_list fields;
 };
 
+/* Who fills a relationship: the daemon from the records, by a join or by an
+ * expression; a shared object; a client that offered to be called. */
+enum loader_kind { LOADER_JOIN, LOADER_FILTER, LOADER_MODULE, LOADER_REMOTE };
+
+/* Which of the actor's facts a module or a provider is shown. */
+enum actor_scope { ACTOR_NONE, ACTOR_ALL, ACTOR_SOME };
+
+/* A resource whose writes change what a loader answers. With fields (as many as
+ * the source's primary key has): only for the sources whose primary key they
+ * name, before or after the write. Without: for all sources. */
+struct dependency {
+    const struct resource *resource;
+    struct field_list fields;
+};
+
 enum relationship_kind { BELONGS_TO, HAS_ONE, HAS_MANY, MANY_TO_MANY };
 
 struct batch_limits {
@@ -91,6 +106,26 @@ struct relationship {
     uint64_t limit;
     uint64_t offset;
     struct batch_limits batch;
+    /* Manual ones: who is asked, what it is shown, what it answers. */
+    enum loader_kind loader;
+    const char *module_path;           /* LOADER_MODULE: relative to the schema's folder, resolved */
+    const uint8_t *options;            /* MessagePack map; `{}` where none are given */
+    uint32_t options_size;
+    enum actor_scope actor;
+    const char *const *actor_facts;    /* ACTOR_SOME */
+    uint16_t actor_fact_count;
+    const uint16_t *shown_fields;      /* `source_fields` with the primary key, in schema order; */
+    uint16_t shown_field_count;        /* NULL, 0: the whole source record */
+    bool has_dependencies;             /* `depends_on` is given; */
+    const struct dependency *dependencies;
+    uint16_t dependency_count;         /* 0 then: `none` */
+    bool hint;                         /* `query: hint` */
+    bool returns_keys;                 /* `returns: keys` */
+    /* The result cache. */
+    bool cached;
+    uint64_t cache_ttl_us;             /* 0: until it is dropped */
+    uint64_t cache_bytes_max;
+    uint64_t stale_if_error_us;        /* 0: never */
 };
 
 struct resource {

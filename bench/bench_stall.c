@@ -5,7 +5,7 @@
  *   bench_stall SOCKET RECORDS MILLISECONDS [quiet]
  *
  * `quiet` sends the pings alone, for comparison. The records are those of
- * bench_get. */
+ * bench_get. A ping that is still out when the next one is due takes its place. */
 
 #include <poll.h>
 #include <stdio.h>
@@ -113,6 +113,9 @@ int main(int argc, char **argv)
         scans_send(&scans);
     }
     for (uint64_t due_ns = start_ns; due_ns < end_ns; due_ns += PING_EVERY_NS) {
+        if (due_ns < delays_now_ns()) {
+            continue;
+        }
         sleep_until(due_ns);
         ping(fd, due_ns, &delays);
         if (!is_quiet && is_answered(scans.fd)) {

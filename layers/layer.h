@@ -20,7 +20,8 @@
 
 struct store;
 
-/* One part of an index range: the fields named by `equal` have these values,
+/* One part of an index range (a cursor copies the values, but the bytes that
+ * they point to must live until it is closed): the fields named by `equal` have these values,
  * and the next field of the index lies between the bounds. Nil lies after all
  * values in an index; a range with a bound on a field never yields nils of it. */
 struct range {

@@ -6,10 +6,11 @@
  * key (conflict, nothing done) and lack of room at any step: then what was done
  * is taken back in reverse, and the put is as if it had not been. After the
  * last step nothing can fail any more: commit and rollback do not allocate. */
-#include "layers/memory/table.h"
+#include "layers/memory/change.h"
 
 #include <string.h>
 
+#include "layers/memory/cursor.h"
 #include "protocol/base/check.h"
 #include "protocol/base/code.h"
 #include "protocol/base/heap.h"

@@ -4,14 +4,15 @@
  * the ordered indexes, and what is born or dies is marked with the clock. So a
  * cursor walks on through what it finds and asks of each record only whether it
  * was alive at its moment; nobody has to tell cursors of writes. */
+#include "layers/memory/cursor.h"
+
 #include <assert.h>
 
 #include "layers/memory/order_range.h"
-#include "layers/memory/table.h"
 #include "protocol/base/check.h"
 
 struct cursor_state {
-    uint64_t opened; /* first: table_oldest_cursor looks at it */
+    uint64_t opened; /* the clock then */
     bool ranged;
     bool ended;
     union {
@@ -22,11 +23,18 @@ struct cursor_state {
 
 static_assert(sizeof(struct cursor_state) <= sizeof(((struct store_cursor *)0)->state),
               "the state fits");
-static_assert(offsetof(struct cursor_state, opened) == 0, "the moment is first");
 
 static struct cursor_state *state_of(struct store_cursor *cursor)
 {
     return (struct cursor_state *)(void *)cursor->state;
+}
+
+uint64_t table_oldest_cursor(const struct table *table)
+{
+    if (list_empty(&table->cursors)) {
+        return UINT64_MAX;
+    }
+    return state_of(CONTAINER_OF(table->cursors.next, struct store_cursor, link))->opened;
 }
 
 static struct cursor_state *open_cursor(struct table *table, struct store_cursor *cursor)
@@ -52,7 +60,8 @@ int table_scan(struct store *store, struct store_cursor *cursor)
 static struct order_index *order_of(struct store *store, const struct range *range)
 {
     const struct resource *resource = store->resource;
-    size_t number = ((uintptr_t)range->index - (uintptr_t)resource->indexes) / sizeof(*range->index);
+    size_t number =
+        ((uintptr_t)range->index - (uintptr_t)resource->indexes) / sizeof(*range->index);
     if (number >= resource->index_count) {
         const struct index *same = resource_index(resource, &range->index->fields);
         CHECK(same != NULL);

@@ -94,13 +94,6 @@ uint64_t order_prefix(const struct value *value)
     check_failed("values of the kind stand in indexes", __FILE__, __LINE__);
 }
 
-uint64_t order_prefix_of_record(const struct order_key *key, const struct record *record)
-{
-    struct value value;
-    record_load(record, key->resource, key->fields[0], &value);
-    return order_prefix(&value);
-}
-
 /* ---- Targets ---- */
 
 void order_target_init(struct order_target *target, const struct order_key *key,

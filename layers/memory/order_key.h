@@ -23,7 +23,6 @@ void order_key_init(struct order_key *key, const struct resource *resource,
 
 /* a < b means prefix(a) <= prefix(b); nil is UINT64_MAX. */
 uint64_t order_prefix(const struct value *value);
-uint64_t order_prefix_of_record(const struct order_key *key, const struct record *record);
 
 /* What entries are compared with: leading values, and what happens when all
  * of them are equal. */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "layers/memory/change.h"
+#include "layers/memory/cursor.h"
 #include "protocol/base/check.h"
 #include "protocol/base/code.h"
 #include "protocol/base/hash.h"
@@ -22,8 +24,7 @@ static const struct record *table_find_identity(struct store *store,
 {
     struct table *table = table_of(store);
     const struct resource *resource = store->resource;
-    size_t number =
-        ((uintptr_t)identity - (uintptr_t)resource->identities) / sizeof(*identity);
+    size_t number = ((uintptr_t)identity - (uintptr_t)resource->identities) / sizeof(*identity);
     if (number >= resource->identity_count) { /* an earlier schema's: the same, by name */
         identity = resource_identity(resource, identity->name, strlen(identity->name));
         CHECK(identity != NULL);
@@ -142,16 +143,6 @@ void table_release(struct table *table)
     heap_free(table->changes);
     heap_free(table->orders);
     heap_free(table->identities);
-}
-
-uint64_t table_oldest_cursor(const struct table *table)
-{
-    if (list_empty(&table->cursors)) {
-        return UINT64_MAX;
-    }
-    const struct store_cursor *oldest =
-        CONTAINER_OF(table->cursors.next, struct store_cursor, link);
-    return oldest->state[0];
 }
 
 /* ---- Freeing ---- */

@@ -38,13 +38,7 @@ struct memory {
     uint32_t tables;
 };
 
-/* One change of an open transaction. */
-struct change {
-    uint32_t old;      /* 0 for a create */
-    uint32_t new;      /* 0 for a remove */
-    uint64_t replaced; /* ordered indexes, as bits, where new took old's place */
-    uint64_t death;    /* of old, by the clock */
-};
+struct change;
 
 struct table {
     struct store store;
@@ -57,7 +51,7 @@ struct table {
     struct order_index *orders;
     struct marks marks;
     struct garbage garbage;
-    struct change *changes;
+    struct change *changes; /* of the open transaction (change.h) */
     size_t change_count;
     size_t change_capacity;
     bool changing; /* between begin and commit or rollback */
@@ -89,27 +83,8 @@ static inline uint32_t table_reference(const struct table *table, const struct r
     return pages_reference(&table->memory->pages, record);
 }
 
-/* The moment of the oldest open cursor, or UINT64_MAX. */
-uint64_t table_oldest_cursor(const struct table *table);
-
 /* Aborts where an invariant does not hold; for tests, as it visits everything. */
 void table_check(struct table *table);
-
-/* The transaction (change.c). */
-void table_begin(struct store *store);
-int table_put(struct store *store, const struct record *old, const struct record *image,
-              const struct record **stored, struct error *error);
-int table_remove(struct store *store, const struct record *old, struct error *error);
-void table_commit(struct store *store);
-void table_rollback(struct store *store);
-void table_unlink_orders(struct table *table, uint32_t reference, uint64_t replaced);
-
-/* Cursors (cursor.c). */
-int table_scan(struct store *store, struct store_cursor *cursor);
-int table_range(struct store *store, const struct range *range, struct store_cursor *cursor);
-const struct record *table_next(struct store_cursor *cursor);
-void table_close(struct store_cursor *cursor);
-uint64_t table_estimate(struct store *store, const struct range *range, uint64_t most);
 
 /* A memory of another size than the public one; for tests. */
 struct memory *memory_create_sized(struct world *world, uint64_t reserve_bytes);

@@ -12,13 +12,12 @@
 #include "layers/memory/table.h"
 #include "protocol/base/check.h"
 #include "tests/lib/memory_fixture.h"
+#include "tests/lib/memory_values.h"
 #include "tests/lib/random.h"
 
-/* Every value is a small code; its order as a code is its order as a value. */
 enum {
-    NIL = -1,
+    NIL = MEMORY_NIL,
     KEYS = 160,
-    CODES = 12,         /* of ordinary fields, few so that many are equal */
     UNIQUE_CODES = 400, /* of the identity's, so that some are equal */
     CURSORS = 5,
     PINS = 4,
@@ -30,11 +29,6 @@ enum {
 /* After the key: integer, string, datetime, uuid, serial, padding. */
 enum { X, Y, Z, W, SERIAL, PADDING, PLAIN_FIELDS };
 
-struct row {
-    bool present;
-    int code[2 + PLAIN_FIELDS];
-};
-
 struct expected_event {
     int old_serial, new_serial; /* NIL where there is none */
 };
@@ -44,7 +38,7 @@ struct open_cursor {
     bool ranged;
     struct store_cursor cursor;
     struct range range;
-    struct row rows[KEYS]; /* what it is to give: for ranges in order */
+    struct memory_row rows[KEYS]; /* what it is to give: for ranges in order */
     unsigned count;
     unsigned given;
 };
@@ -53,7 +47,7 @@ struct open_pin {
     bool taken;
     struct pin pin;
     const struct record *records[PINNED];
-    struct row rows[PINNED];
+    struct memory_row rows[PINNED];
     unsigned count;
 };
 
@@ -66,8 +60,8 @@ struct bed {
     struct memory *memory;
     struct store *store;
     struct write_listener listener;
-    struct row rows[KEYS];
-    struct row saved[KEYS];
+    struct memory_row rows[KEYS];
+    struct memory_row saved[KEYS];
     struct expected_event events[EVENTS_MAX];
     unsigned event_count, event_seen;
     uint64_t last_sequence;
@@ -77,77 +71,16 @@ struct bed {
     struct arena arena;
 };
 
-static char texts[5000][40];
-static char uuids[500][40];
 static char padding_text[3000];
 
-static void texts_init(void)
-{
-    for (unsigned i = 0; i < ARRAY_COUNT(texts); i++) {
-        /* Few differ in the first eight bytes. */
-        snprintf(texts[i], sizeof(texts[i]), i % 5 == 0 ? "text%04u" : "text%04u common", i);
-        if (i < 500) {
-            snprintf(texts[i], sizeof(texts[i]), "common prefix %04u", i);
-        }
-    }
-    for (unsigned i = 0; i < ARRAY_COUNT(uuids); i++) {
-        snprintf(uuids[i], sizeof(uuids[i]), "%08x-0000-4000-8000-%012u", i / 7, i);
-    }
-    memset(padding_text, 'p', sizeof(padding_text));
-}
-
-static struct value value_of(enum type_kind kind, int code)
-{
-    if (code == NIL) {
-        return value_nil();
-    }
-    switch (kind) {
-    case TYPE_INTEGER:
-        if (code == 0) {
-            return memory_fixture_integer(INT64_MIN);
-        }
-        return memory_fixture_integer(code == CODES - 1 ? INT64_MAX : (int64_t)(code - 6) * 100);
-    case TYPE_STRING:
-        return code == 0 ? memory_fixture_text("") : memory_fixture_text(texts[code]);
-    case TYPE_UUID:
-        return memory_fixture_text(uuids[code]);
-    case TYPE_DATETIME: {
-        int64_t seconds = code / 3 - 2;
-        if (code == 0) {
-            seconds = -(1LL << 40);
-        } else if (code >= CODES - 2 && code < CODES) {
-            seconds = (1LL << 40) + code;
-        }
-        return (struct value){
-            .kind = VALUE_DATETIME,
-            .datetime = {.seconds = seconds, .nanoseconds = (uint32_t)(code % 3) * 1000}};
-    }
-    default:
-        CHECK(false);
-    }
-}
-
-/* Keys use a plain mapping, as they have more codes. */
-static struct value key_value(enum type_kind kind, int code)
-{
-    if (kind == TYPE_INTEGER) {
-        return memory_fixture_integer(code * 3 - 100);
-    }
-    if (kind == TYPE_DATETIME) {
-        return (struct value){.kind = VALUE_DATETIME,
-                              .datetime = {.seconds = code, .nanoseconds = 5}};
-    }
-    return value_of(kind, code);
-}
-
-static void values_of(const struct bed *bed, const struct row *row, struct value *out)
+static void values_of(const struct bed *bed, const struct memory_row *row, struct value *out)
 {
     static const enum type_kind kinds[] = {TYPE_INTEGER, TYPE_STRING, TYPE_DATETIME, TYPE_UUID};
     for (unsigned i = 0; i < bed->key_count; i++) {
-        out[i] = key_value(bed->key_types[i], row->code[i]);
+        out[i] = memory_key_value(bed->key_types[i], row->code[i]);
     }
     for (unsigned i = 0; i < ARRAY_COUNT(kinds); i++) {
-        out[bed->key_count + i] = value_of(kinds[i], row->code[bed->key_count + i]);
+        out[bed->key_count + i] = memory_value(kinds[i], row->code[bed->key_count + i]);
     }
     out[bed->key_count + SERIAL] = memory_fixture_integer(row->code[bed->key_count + SERIAL]);
     int padding = row->code[bed->key_count + PADDING];
@@ -155,7 +88,7 @@ static void values_of(const struct bed *bed, const struct row *row, struct value
         .kind = VALUE_TEXT, .size = (uint32_t)padding, .bytes = (uint8_t *)padding_text};
 }
 
-static int serial_of(const struct bed *bed, const struct row *row)
+static int serial_of(const struct bed *bed, const struct memory_row *row)
 {
     return row->code[bed->key_count + SERIAL];
 }
@@ -168,7 +101,8 @@ static int record_serial(const struct bed *bed, const struct record *record)
 }
 
 /* The record is the row, field by field. */
-static void assert_is(const struct bed *bed, const struct record *record, const struct row *row)
+static void assert_is(const struct bed *bed, const struct record *record,
+                      const struct memory_row *row)
 {
     struct value wanted[2 + PLAIN_FIELDS];
     values_of(bed, row, wanted);
@@ -184,7 +118,7 @@ static void assert_is(const struct bed *bed, const struct record *record, const 
     }
 }
 
-static const struct record *find_row(struct bed *bed, const struct row *row)
+static const struct record *find_row(struct bed *bed, const struct memory_row *row)
 {
     struct value values[2 + PLAIN_FIELDS];
     values_of(bed, row, values);
@@ -218,12 +152,12 @@ static int random_code(struct bed *bed, int codes)
                                               : (int)random_below(&bed->random, (uint64_t)codes);
 }
 
-static void random_fields(struct bed *bed, struct row *row, bool all)
+static void random_fields(struct bed *bed, struct memory_row *row, bool all)
 {
     int *code = &row->code[bed->key_count];
     for (unsigned i = X; i <= W; i++) {
         if (all || random_below(&bed->random, 3) == 0) {
-            code[i] = random_code(bed, i == W ? UNIQUE_CODES : CODES);
+            code[i] = random_code(bed, i == W ? UNIQUE_CODES : MEMORY_CODES);
         }
     }
     code[SERIAL] = ++bed->serial;
@@ -232,7 +166,7 @@ static void random_fields(struct bed *bed, struct row *row, bool all)
 }
 
 /* Which row, other than `self`, has an identity that this one would have. */
-static bool identity_taken(const struct bed *bed, const struct row *row, unsigned self)
+static bool identity_taken(const struct bed *bed, const struct memory_row *row, unsigned self)
 {
     const struct resource *resource = &bed->fixture.resource;
     for (unsigned n = 0; n < resource->identity_count; n++) {
@@ -275,7 +209,7 @@ static void change_one(struct bed *bed)
 {
     struct store *store = bed->store;
     unsigned at = (unsigned)random_below(&bed->random, KEYS);
-    struct row *row = &bed->rows[at];
+    struct memory_row *row = &bed->rows[at];
     const struct record *old = find_row(bed, row);
     assert_int_equal(old != NULL, row->present);
     if (old != NULL && random_below(&bed->random, 3) == 0) {
@@ -285,7 +219,7 @@ static void change_one(struct bed *bed)
         assert_null(find_row(bed, row));
         return;
     }
-    struct row next = *row;
+    struct memory_row next = *row;
     random_fields(bed, &next, old == NULL);
     struct value values[2 + PLAIN_FIELDS];
     values_of(bed, &next, values);
@@ -330,22 +264,17 @@ static void transact(struct bed *bed)
 
 /* ---- Ranges ---- */
 
-struct bounds {
-    int equal[KEY_FIELDS_MAX];
-    int lower, upper;
-};
-
 static int field_codes(const struct bed *bed, uint16_t field)
 {
-    return field == bed->key_count + W ? UNIQUE_CODES : CODES;
+    return field == bed->key_count + W ? UNIQUE_CODES : MEMORY_CODES;
 }
 
 static struct value field_value(const struct bed *bed, uint16_t field, int code)
 {
-    return value_of(bed->fixture.fields[field].type.kind, code);
+    return memory_value(bed->fixture.fields[field].type.kind, code);
 }
 
-static void random_range(struct bed *bed, struct range *range, struct bounds *bounds)
+static void random_range(struct bed *bed, struct range *range, struct memory_bounds *bounds)
 {
     memset(range, 0, sizeof(*range));
     range->index =
@@ -372,57 +301,18 @@ static void random_range(struct bed *bed, struct range *range, struct bounds *bo
     range->reverse = random_below(&bed->random, 2) == 0;
 }
 
-static bool in_range(const struct range *range, const struct bounds *bounds, const struct row *row)
-{
-    const struct field_list *fields = &range->index->fields;
-    for (unsigned i = 0; i < range->equal_count; i++) {
-        if (row->code[fields->fields[i]] != bounds->equal[i]) {
-            return false;
-        }
-    }
-    if (!range->has_lower && !range->has_upper) {
-        return true;
-    }
-    int code = row->code[fields->fields[range->equal_count]];
-    if (code == NIL) {
-        return false;
-    }
-    bool low =
-        !range->has_lower || code > bounds->lower || (code == bounds->lower && !range->lower_open);
-    bool high =
-        !range->has_upper || code < bounds->upper || (code == bounds->upper && !range->upper_open);
-    return low && high;
-}
-
-static int compare_rows(const struct bed *bed, const struct field_list *fields, const struct row *a,
-                        const struct row *b)
-{
-    for (unsigned i = 0; i < fields->count; i++) {
-        int left = a->code[fields->fields[i]] == NIL ? INT32_MAX : a->code[fields->fields[i]];
-        int right = b->code[fields->fields[i]] == NIL ? INT32_MAX : b->code[fields->fields[i]];
-        if (left != right) {
-            return left < right ? -1 : 1;
-        }
-    }
-    for (unsigned i = 0; i < bed->key_count; i++) {
-        if (a->code[i] != b->code[i]) {
-            return a->code[i] < b->code[i] ? -1 : 1;
-        }
-    }
-    return 0;
-}
-
-static void expect_range(struct bed *bed, struct open_cursor *open, const struct bounds *bounds)
+static void expect_range(struct bed *bed, struct open_cursor *open,
+                         const struct memory_bounds *bounds)
 {
     open->count = 0;
     for (unsigned i = 0; i < KEYS; i++) {
-        if (!bed->rows[i].present || !in_range(&open->range, bounds, &bed->rows[i])) {
+        if (!bed->rows[i].present || !memory_in_range(&open->range, bounds, &bed->rows[i])) {
             continue;
         }
         unsigned at = open->count++;
         while (at > 0) {
-            int order =
-                compare_rows(bed, &open->range.index->fields, &open->rows[at - 1], &bed->rows[i]);
+            int order = memory_row_compare(&open->range.index->fields, bed->key_count,
+                                           &open->rows[at - 1], &bed->rows[i]);
             if ((open->range.reverse ? -order : order) < 0) {
                 break;
             }
@@ -442,7 +332,7 @@ static void cursor_open(struct bed *bed, struct open_cursor *open)
     open->count = 0;
     open->ranged = random_below(&bed->random, 2) == 0;
     if (open->ranged) {
-        struct bounds bounds = {0};
+        struct memory_bounds bounds = {0};
         random_range(bed, &open->range, &bounds);
         expect_range(bed, open, &bounds);
         uint64_t estimate = bed->store->ops->estimate(bed->store, &open->range, 7);
@@ -480,7 +370,7 @@ static void cursor_step(struct bed *bed, struct open_cursor *open, uint64_t step
         }
         assert_true(at < open->count);
         assert_is(bed, record, &open->rows[at]);
-        struct row row = open->rows[at];
+        struct memory_row row = open->rows[at];
         open->rows[at] = open->rows[open->given];
         open->rows[open->given++] = row;
     }
@@ -518,7 +408,7 @@ static void pin_any(struct bed *bed)
     pin->taken = true;
     pin->count = 0;
     for (unsigned i = 0; i < PINNED; i++) {
-        const struct row *row = &bed->rows[random_below(&bed->random, KEYS)];
+        const struct memory_row *row = &bed->rows[random_below(&bed->random, KEYS)];
         if (row->present) {
             pin->records[pin->count] = find_row(bed, row);
             pin->rows[pin->count++] = *row;
@@ -528,12 +418,12 @@ static void pin_any(struct bed *bed)
 
 static void check_identities(struct bed *bed)
 {
-    const struct row *row = &bed->rows[random_below(&bed->random, KEYS)];
+    const struct memory_row *row = &bed->rows[random_below(&bed->random, KEYS)];
     int code = row->code[bed->key_count + W];
     if (!row->present || code == NIL) {
         return;
     }
-    struct value value = value_of(TYPE_UUID, code);
+    struct value value = memory_value(TYPE_UUID, code);
     struct buffer key = BUFFER_INIT;
     memory_fixture_key(&key, &value, 1);
     assert_is(bed,
@@ -688,7 +578,8 @@ static void test_datetime_key(void **state)
 
 int main(void)
 {
-    texts_init();
+    memory_values_init();
+    memset(padding_text, 'p', sizeof(padding_text));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integer_key),
         cmocka_unit_test(test_string_key),

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layers/memory/change.h"
+#include "layers/memory/cursor.h"
 #include "layers/memory/memory.h"
 #include "layers/memory/table.h"
 #include "protocol/base/check.h"
@@ -212,6 +214,22 @@ static void test_cursor_shows_its_moment(void **state)
     assert_int_equal(bed.table->garbage.count, 0);
     assert_int_equal(bed.table->orders[0].dead, 0);
     table_check(bed.table);
+}
+
+static void test_oldest_cursor(void **state)
+{
+    (void)state;
+    struct store_cursor first, second;
+    assert_true(table_oldest_cursor(bed.table) == UINT64_MAX);
+    assert_int_equal(bed.store->ops->scan(bed.store, &first), 0);
+    uint64_t moment = table_oldest_cursor(bed.table);
+    assert_int_equal(put(NULL, 1, NULL, 1), 0);
+    assert_int_equal(bed.store->ops->scan(bed.store, &second), 0);
+    assert_int_equal(table_oldest_cursor(bed.table), moment);
+    bed.store->ops->close(&first);
+    assert_true(table_oldest_cursor(bed.table) > moment);
+    bed.store->ops->close(&second);
+    assert_true(table_oldest_cursor(bed.table) == UINT64_MAX);
 }
 
 static void test_cursor_left_open_holds_nothing_after_its_end(void **state)
@@ -499,6 +517,7 @@ int main(void)
         TEST(test_identity_freed_within_a_transaction),
         TEST(test_pin_holds_what_was_replaced),
         TEST(test_cursor_shows_its_moment),
+        TEST(test_oldest_cursor),
         TEST(test_cursor_left_open_holds_nothing_after_its_end),
         TEST(test_cursor_opened_in_a_transaction_that_is_rolled_back),
         TEST(test_turns_are_bounded),

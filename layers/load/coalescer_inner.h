@@ -241,7 +241,7 @@ void group_settle(struct coalescer *coalescer, struct group *group);
 void groups_release(struct coalescer *coalescer);
 
 /* The queue of an origin, for one more load; NULL without memory. */
-struct queue *queue_open(struct coalescer *coalescer, struct group *group, uint64_t origin);
+struct queue *queue_open(struct coalescer *coalescer, struct group *group, uint64_t id);
 void queue_close(struct coalescer *coalescer, struct queue *queue);
 struct origin *origin_find(const struct coalescer *coalescer, uint64_t id);
 

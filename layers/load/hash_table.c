@@ -28,7 +28,7 @@ void hash_table_release(struct hash_table *table)
 static void grow(struct hash_table *table)
 {
     size_t size = (table->mask + 1) * 4;
-    struct hash_table_node **buckets = heap_zero(size, sizeof(*buckets));
+    struct hash_table_node **buckets = heap_zero(size, sizeof(struct hash_table_node *));
     if (buckets == NULL) {
         return;
     }

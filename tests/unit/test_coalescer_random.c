@@ -175,28 +175,32 @@ static bool answered(const struct model_load *load, size_t index)
 static void complete(struct sim *sim, size_t index);
 static void new_load(struct sim *sim, struct model_batch *parent);
 
-/* Every key is waited for; who waits for it and has no batch yet has this one. */
-static void expect(struct sim *sim, struct model_batch *batch)
+/* Who waits for a key and has no batch yet has this one. */
+static bool expect_key(struct sim *sim, const struct model_batch *batch, unsigned number)
 {
-    size_t wanted = 0;
-    for (size_t k = 0; k < batch->count; k++) {
-        bool waited = false;
-        for (size_t i = 0; i < LOADS_MAX; i++) {
-            struct model_load *load = sim->loads[i];
-            if (load == NULL || !load->waits || !same_group(batch, load)) {
-                continue;
-            }
-            for (size_t j = 0; j < load->load.count; j++) {
-                struct model_key *key = &load->keys[j];
-                if (key->key == batch->keys[k] && key->expected == 0 && !answered(load, j)) {
-                    key->expected = batch->number;
-                    waited = true;
-                }
+    bool waited = false;
+    for (size_t i = 0; i < LOADS_MAX; i++) {
+        struct model_load *load = sim->loads[i];
+        if (load == NULL || !load->waits || !same_group(batch, load)) {
+            continue;
+        }
+        for (size_t j = 0; j < load->load.count; j++) {
+            struct model_key *key = &load->keys[j];
+            if (key->key == number && key->expected == 0 && !answered(load, j)) {
+                key->expected = batch->number;
+                waited = true;
             }
         }
-        wanted += waited;
     }
-    assert_int_equal(wanted, batch->count);
+    return waited;
+}
+
+/* Nothing is sent that nobody waits for. */
+static void expect(struct sim *sim, const struct model_batch *batch)
+{
+    for (size_t k = 0; k < batch->count; k++) {
+        assert_true(expect_key(sim, batch, batch->keys[k]));
+    }
 }
 
 static void count_turns(struct sim *sim, const struct model_batch *batch)
@@ -762,7 +766,7 @@ static void run(const struct profile *profile)
     for (unsigned story = 0; story < 4; story++) {
         struct sim *sim = calloc(1, sizeof(*sim));
         assert_non_null(sim);
-        open_sim(sim, profile, seed + story * 1000003);
+        open_sim(sim, profile, seed + story * (uint64_t)1000003);
         for (unsigned i = 0; i < profile->steps; i++) {
             step(sim);
         }

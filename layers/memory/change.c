@@ -25,19 +25,6 @@ void table_begin(struct store *store)
     table->change_count = 0;
 }
 
-static void count_bytes(struct table *table)
-{
-    const struct resource *resource = table->store.resource;
-    uint64_t bytes = table->records.bytes + table->primary.bytes;
-    for (unsigned i = 0; i < resource->identity_count; i++) {
-        bytes += table->identities[i].bytes;
-    }
-    for (unsigned i = 0; i < resource->index_count; i++) {
-        bytes += table->orders[i].bytes;
-    }
-    table->store.counters.bytes = bytes;
-}
-
 /* ---- Conflicts ---- */
 
 /* The key of the record in table->key: 1, 0 where a field is nil, or an error. */
@@ -389,7 +376,7 @@ static void transaction_end(struct table *table)
     if (table->primary.growing && list_empty(&table->busy)) {
         list_append(&table->memory->busy, &table->busy);
     }
-    count_bytes(table);
+    table_count_bytes(table);
 }
 
 void table_commit(struct store *store)

@@ -172,6 +172,19 @@ static bool table_grow(struct table *table)
     return more;
 }
 
+void table_count_bytes(struct table *table)
+{
+    const struct resource *resource = table->store.resource;
+    uint64_t bytes = table->records.bytes + table->primary.bytes;
+    for (unsigned i = 0; i < resource->identity_count; i++) {
+        bytes += table->identities[i].bytes;
+    }
+    for (unsigned i = 0; i < resource->index_count; i++) {
+        bytes += table->orders[i].bytes;
+    }
+    table->store.counters.bytes = bytes;
+}
+
 bool table_reclaim(struct table *table, unsigned *budget)
 {
     CHECK(!table->changing);
@@ -184,6 +197,7 @@ bool table_reclaim(struct table *table, unsigned *budget)
             break;
         }
     }
+    table_count_bytes(table);
     if (!more && table->garbage.count == 0) {
         list_remove(&table->busy);
     }

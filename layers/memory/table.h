@@ -68,6 +68,9 @@ void table_release(struct table *table);
  * splits some buckets. True where more could be done at once. */
 bool table_reclaim(struct table *table, unsigned *budget);
 
+/* Brings the store's counter of bytes up to date. */
+void table_count_bytes(struct table *table);
+
 static inline struct table *table_of(struct store *store)
 {
     return CONTAINER_OF(store, struct table, store);

@@ -168,7 +168,7 @@ static bool take_key(struct expr_run *run, struct step_state *state, const struc
                      bool *joins)
 {
     const struct relationship *relationship = state->step->relationship;
-    size_t needed = KEY_SLACK * KEY_FIELDS_MAX;
+    size_t needed = (size_t)KEY_SLACK * KEY_FIELDS_MAX;
     for (unsigned i = 0; i < relationship->source_fields.count; i++) {
         uint32_t size;
         record_field(source, relationship->source->field_count,
@@ -196,7 +196,7 @@ static enum run_status begin_search(struct expr_run *run, struct step_state *sta
                                     const struct expr_records *source, bool *joins)
 {
     *joins = true;
-    state->input = (struct search_input){.outer = source};
+    state->input = (struct search_input){.outer = source, .transient = true};
     if (!state->step->relationship->manual && !take_key(run, state, source->record, joins)) {
         no_memory(run);
         return RUN_FAILED;

@@ -55,6 +55,8 @@ struct search {
     size_t at; /* of ORDERING and CUTTING */
     const struct record **results;
     size_t result_count;
+    const struct record **transient; /* results of earlier searches, to be overwritten */
+    size_t transient_capacity;
     uint64_t counted;
 };
 
@@ -389,6 +391,23 @@ static size_t cut_count(const struct search *search, size_t found)
     return spec->has_limit && count > spec->limit ? (size_t)spec->limit : count;
 }
 
+/* A place for the results; NULL where the arena lacks memory. */
+static const struct record **take_results(struct search *search)
+{
+    size_t count = search->result_count;
+    bool transient = search->input.transient;
+    if (transient && count <= search->transient_capacity) {
+        return search->transient;
+    }
+    size_t capacity = transient ? count * 2 : count;
+    const struct record **results = arena_alloc(search->eval->arena, capacity * sizeof(void *));
+    if (transient && results != NULL) {
+        search->transient = results;
+        search->transient_capacity = capacity;
+    }
+    return results;
+}
+
 static enum run_status sort(struct search *search, uint64_t *budget)
 {
     enum run_status status = RUN_DONE;
@@ -399,7 +418,7 @@ static enum run_status sort(struct search *search, uint64_t *budget)
     }
     search->result_count = cut_count(search, found);
     if (status == RUN_DONE && search->result_count > 0) {
-        search->results = arena_alloc(search->eval->arena, search->result_count * sizeof(void *));
+        search->results = take_results(search);
         status = search->results != NULL ? RUN_DONE : RUN_FAILED;
     }
     if (status == RUN_FAILED) {

@@ -59,6 +59,8 @@ struct search_input {
     const struct record *const *list;
     size_t list_count;
     bool keep_order;
+    bool transient; /* the results may be overwritten by the next start: for who
+                       searches very often, since nothing is allocated for them */
 };
 
 /* Room for searches of the spec, one at a time, in eval's arena; NULL where

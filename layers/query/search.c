@@ -77,7 +77,7 @@ static int create_runs(struct search *search)
     if (plan->path_count == 0) {
         return 0;
     }
-    search->path_runs = arena_zero(eval->arena, plan->path_count, sizeof(*search->path_runs));
+    search->path_runs = arena_zero(eval->arena, plan->path_count, sizeof(void *));
     search->path_values = arena_zero(eval->arena, plan->path_count, sizeof(*search->path_values));
     unsigned path = 0;
     for (unsigned i = 0; search->path_values != NULL && i < plan->key_count; i++) {

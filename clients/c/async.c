@@ -4,7 +4,7 @@
 #include <string.h>
 #include <uv.h>
 
-#include "clients/c/deadlines.h"
+#include "clients/c/expiries.h"
 #include "clients/c/dial.h"
 #include "clients/c/fault.h"
 #include "clients/c/wire.h"
@@ -30,7 +30,7 @@
 enum async_state { RESOLVING, CONNECTING, OPEN, BROKEN, CLOSING };
 
 struct async_call {
-    struct deadline deadline;
+    struct expiry expiry;
     uint32_t id;
     relata_async_answer *answer;
     void *data;
@@ -66,8 +66,8 @@ struct relata_async {
     uv_write_t write;
     bool write_out;
 
-    struct deadlines deadlines; /* of all calls that wait */
-    struct async_call hello;    /* waits as a call does */
+    struct expiries expiries; /* of all calls that wait */
+    struct async_call hello;  /* waits as a call does */
     bool hello_waits;
     uint8_t *greeting; /* what it answered */
     size_t greeting_size;
@@ -99,7 +99,7 @@ static void on_timer(uv_timer_t *timer);
 /* Sets the timer where the first deadline is earlier than what it is set to. */
 static void set_timer(struct relata_async *async)
 {
-    const struct deadline *first = deadlines_first(&async->deadlines);
+    const struct expiry *first = expiries_first(&async->expiries);
     if (first == NULL || async->state >= BROKEN) {
         return;
     }
@@ -116,7 +116,7 @@ static void set_timer(struct relata_async *async)
 static void answer_call(struct relata_async *async, struct async_call *call,
                         struct relata_value result, const struct relata_error *error)
 {
-    deadlines_remove(&async->deadlines, &call->deadline);
+    expiries_remove(&async->expiries, &call->expiry);
     if (call == &async->hello) {
         async->hello_waits = false;
         if (async->ready != NULL) {
@@ -136,8 +136,8 @@ static void end_calls(struct relata_async *async, const struct relata_error *err
     if (async->hello_waits) {
         answer_call(async, &async->hello, RELATA_NONE, error);
     }
-    for (struct deadline *first; (first = deadlines_first(&async->deadlines)) != NULL;) {
-        answer_call(async, CONTAINER_OF(first, struct async_call, deadline), RELATA_NONE, error);
+    for (struct expiry *first; (first = expiries_first(&async->expiries)) != NULL;) {
+        answer_call(async, CONTAINER_OF(first, struct async_call, expiry), RELATA_NONE, error);
     }
 }
 
@@ -175,9 +175,9 @@ static void on_timer(uv_timer_t *timer)
 {
     struct relata_async *async = async_of(timer->data);
     uint64_t now_ms = clock_ms();
-    struct deadline *first;
-    while ((first = deadlines_first(&async->deadlines)) != NULL && first->at_ms <= now_ms) {
-        struct async_call *call = CONTAINER_OF(first, struct async_call, deadline);
+    struct expiry *first;
+    while ((first = expiries_first(&async->expiries)) != NULL && first->at_ms <= now_ms) {
+        struct async_call *call = CONTAINER_OF(first, struct async_call, expiry);
         struct relata_error error;
         if (call == &async->hello) {
             fault_set(&error, CODE_TIMEOUT, "%.200s did not greet within %llu ms",
@@ -425,7 +425,7 @@ static void free_async(struct relata_async *async)
 {
     wire_release(&async->wire);
     buffer_release(&async->writing);
-    deadlines_release(&async->deadlines);
+    expiries_release(&async->expiries);
     heap_free(async->greeting);
     if (async->addresses != NULL) {
         uv_freeaddrinfo(async->addresses);
@@ -441,8 +441,8 @@ static int queue_hello(struct relata_async *async, struct relata_error *error)
     if (status != 0) {
         return status;
     }
-    async->hello.deadline.at_ms = clock_ms() + async->options.connect_ms;
-    if (deadlines_add(&async->deadlines, &async->hello.deadline) != 0) {
+    async->hello.expiry.at_ms = clock_ms() + async->options.connect_ms;
+    if (expiries_add(&async->expiries, &async->hello.expiry) != 0) {
         return fault_set(error, CODE_OVERLOADED, "there is no memory for a client");
     }
     async->hello_waits = true;
@@ -503,14 +503,14 @@ int relata_async_call(struct relata_async *async, const char *method,
     }
     call->answer = answer;
     call->data = data;
-    call->deadline.at_ms = clock_ms() + (timeout_ms > 0 ? timeout_ms : async->options.call_ms);
-    if (deadlines_add(&async->deadlines, &call->deadline) != 0) {
+    call->expiry.at_ms = clock_ms() + (timeout_ms > 0 ? timeout_ms : async->options.call_ms);
+    if (expiries_add(&async->expiries, &call->expiry) != 0) {
         heap_free(call);
         return fault_set(error, CODE_OVERLOADED, "there is no memory for a call");
     }
     int status = wire_call(&async->wire, method, params, call, &call->id, error);
     if (status != 0) {
-        deadlines_remove(&async->deadlines, &call->deadline);
+        expiries_remove(&async->expiries, &call->expiry);
         heap_free(call);
         return status;
     }
@@ -521,7 +521,7 @@ int relata_async_call(struct relata_async *async, const char *method,
 
 size_t relata_async_outstanding(const struct relata_async *async)
 {
-    return async->deadlines.count - (async->hello_waits ? 1 : 0);
+    return async->expiries.count - (async->hello_waits ? 1 : 0);
 }
 
 struct relata_value relata_async_hello(const struct relata_async *async)

@@ -33,6 +33,7 @@ struct relata_client {
     size_t sent;           /* of wire.output, by the socket already */
     struct list arrived;   /* of struct relata_reply, oldest first */
     struct id_set replies; /* the same by id */
+    uint32_t dropped;      /* a call whose answer there was no memory for; else 0 */
     struct relata_reply *hello;
 };
 
@@ -119,6 +120,7 @@ static void take_messages(struct relata_client *client)
     int status;
     while ((status = wire_next(&client->wire, &message, &error)) > 0) {
         if (!keep(client, &message)) {
+            client->dropped = message.id;
             lose(client, "there is no memory for an answer");
             return;
         }
@@ -305,6 +307,11 @@ static struct relata_reply *take(struct relata_client *client, uint32_t id)
 /* A call that was out when the connection was lost: it is received as that. */
 static int receive_lost(struct relata_client *client, uint32_t *id, struct relata_error *error)
 {
+    if (client->dropped != 0 && (*id == 0 || *id == client->dropped)) {
+        *id = client->dropped;
+        client->dropped = 0;
+        return fault_unknown(error, (enum code)client->lost.code, client->lost.message);
+    }
     void *call = *id != 0 ? session_cancel(&client->wire.session, *id)
                           : session_take_call(&client->wire.session, id);
     CHECK(call != NULL);
@@ -324,6 +331,16 @@ static int receive_reply(struct relata_reply *got, uint32_t *id, struct relata_r
     return status;
 }
 
+/* Whether the call (0: any) was sent and neither answered nor given up. */
+static bool is_out(const struct relata_client *client, uint32_t id)
+{
+    const struct id_set *calls = &client->wire.session.calls;
+    if (id == 0) {
+        return calls->count > 0 || client->dropped != 0;
+    }
+    return id == client->dropped || id_set_has(calls, id);
+}
+
 static int receive(struct relata_client *client, uint32_t *id, uint64_t deadline_ms,
                    struct relata_reply **reply, struct relata_error *error)
 {
@@ -332,8 +349,7 @@ static int receive(struct relata_client *client, uint32_t *id, uint64_t deadline
         if (got != NULL) {
             return receive_reply(got, id, reply, error);
         }
-        const struct id_set *calls = &client->wire.session.calls;
-        if (*id != 0 ? !id_set_has(calls, *id) : calls->count == 0) {
+        if (!is_out(client, *id)) {
             return fault_set(error, CODE_INVALID_REQUEST, "no such call is out");
         }
         if (!client->alive) {
@@ -356,13 +372,15 @@ void relata_forget(struct relata_client *client, uint32_t id)
     if (id == 0) {
         return;
     }
+    client->dropped = client->dropped == id ? 0 : client->dropped;
     session_cancel(&client->wire.session, id);
     relata_reply_free(take(client, id));
 }
 
 size_t relata_outstanding(const struct relata_client *client)
 {
-    return (size_t)client->wire.session.calls.count + client->replies.count;
+    size_t dropped = client->dropped != 0 ? 1 : 0;
+    return (size_t)client->wire.session.calls.count + client->replies.count + dropped;
 }
 
 int relata_call(struct relata_client *client, const char *method,

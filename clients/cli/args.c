@@ -45,7 +45,7 @@ static int find_flag(const char *name, size_t size)
 }
 
 /* The flag of words[*at], with its value, which may be the next word. */
-static bool parse_flag(struct args *args, char *const *words, size_t count, size_t *at)
+static bool parse_flag(struct args *args, const char *const *words, size_t count, size_t *at)
 {
     const char *name = words[*at] + 2;
     const char *equals = strchr(name, '=');
@@ -78,7 +78,7 @@ static bool parse_flag(struct args *args, char *const *words, size_t count, size
     return true;
 }
 
-bool args_parse(struct args *args, char *const *words, size_t count)
+bool args_parse(struct args *args, const char *const *words, size_t count)
 {
     *args = (struct args){0};
     bool flags_end = false;

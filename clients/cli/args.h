@@ -51,7 +51,7 @@ struct args {
 };
 
 /* Keeps the pointers of `words`. */
-bool args_parse(struct args *args, char *const *words, size_t count);
+bool args_parse(struct args *args, const char *const *words, size_t count);
 
 static inline bool args_has(const struct args *args, enum args_flag flag)
 {

@@ -158,7 +158,7 @@ static int run_args(struct cli *cli, struct args *args)
     return status == CLI_DONE ? command->run(cli, args) : status;
 }
 
-int cli_run(struct cli *cli, char *const *words, size_t count)
+int cli_run(struct cli *cli, const char *const *words, size_t count)
 {
     struct args args;
     if (!args_parse(&args, words, count)) {
@@ -195,7 +195,7 @@ int cli_main(int argc, char **argv)
 {
     set_locale();
     struct args args;
-    if (!args_parse(&args, argv + 1, argc > 0 ? (size_t)argc - 1 : 0)) {
+    if (!args_parse(&args, (const char *const *)argv + 1, argc > 0 ? (size_t)argc - 1 : 0)) {
         return cli_usage("%s", args.fault);
     }
     if (args_has(&args, ARGS_VERSION)) {

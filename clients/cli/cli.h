@@ -37,7 +37,7 @@ void cli_release(struct cli *cli);
 int cli_main(int argc, char **argv);
 
 /* Runs one command of its words, as often as one likes. */
-int cli_run(struct cli *cli, char *const *words, size_t count);
+int cli_run(struct cli *cli, const char *const *words, size_t count);
 
 /* Connects where it is not connected (any more). */
 int cli_connect(struct cli *cli);

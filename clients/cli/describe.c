@@ -31,6 +31,18 @@ static void write_members(struct buffer *out, const char *title, struct relata_v
     heap_free(grid);
 }
 
+/* The members themselves, one a line: "errors: {...}". */
+static void write_lines(struct buffer *out, struct relata_value map)
+{
+    struct relata_cursor cursor = relata_pairs(map);
+    for (struct relata_value name, member; relata_next_pair(&cursor, &name, &member);) {
+        render_cell(out, name);
+        write_text_of(out, ": ");
+        render_cell(out, member);
+        buffer_byte(out, '\n');
+    }
+}
+
 static int print_json(const struct cli *cli, struct relata_value value)
 {
     struct cli plain = *cli;
@@ -53,7 +65,7 @@ int stats_run(struct cli *cli, struct args *args)
         struct buffer text = BUFFER_INIT;
         write_members(&text, "relationship", relata_value_get(stats, "relationships"));
         write_members(&text, "resource", relata_value_get(stats, "resources"));
-        write_members(&text, "daemon", relata_value_get(stats, "daemon"));
+        write_lines(&text, relata_value_get(stats, "daemon"));
         status = cli_print(&text);
         buffer_release(&text);
     }

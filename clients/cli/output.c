@@ -36,7 +36,8 @@ int cli_print(struct buffer *text)
     bool failed = text->failed;
     if (failed) {
         fprintf(stderr, "relata: there is no memory for what is to be printed\n");
-    } else if (fwrite(text->bytes, 1, text->size, stdout) != text->size || fflush(stdout) != 0) {
+    } else if (text->size > 0 &&
+               (fwrite(text->bytes, 1, text->size, stdout) != text->size || fflush(stdout) != 0)) {
         fprintf(stderr, "relata: standard output: %s\n", strerror(errno));
         failed = true;
     }

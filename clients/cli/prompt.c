@@ -43,7 +43,7 @@ static bool run_line(struct cli *cli, const char *line, int *status)
         const struct command *command = words.count > 1 ? command_find(words.items[1]) : NULL;
         *status = command != NULL ? command_help(command) : commands_help();
     } else if (!ended) {
-        *status = cli_run(cli, words.items, words.count);
+        *status = cli_run(cli, (const char *const *)words.items, words.count);
     }
     words_release(&words);
     return ended;

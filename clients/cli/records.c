@@ -106,7 +106,7 @@ static json_t *next_of_list(struct records *records)
 json_t *records_next(struct records *records, uint64_t *line)
 {
     for (;;) {
-        *line = records->line;
+        *line = records->list_line;
         json_t *record = records->list != NULL ? next_of_list(records) : NULL;
         if (record != NULL) {
             return record;
@@ -125,6 +125,7 @@ json_t *records_next(struct records *records, uint64_t *line)
         }
         records->whole = value;
         records->list = list;
+        records->list_line = *line;
         records->place = 0;
     }
 }

@@ -19,6 +19,7 @@ struct records {
     json_t *list;  /* the array that is being given out; NULL where there is none */
     json_t *whole; /* what it stands in */
     size_t place;  /* in the list */
+    uint64_t list_line;
     uint64_t line; /* that is being read, from 1 */
     bool is_first; /* nothing has been read yet */
     char fault[320];

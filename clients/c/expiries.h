@@ -1,5 +1,5 @@
-#ifndef RELATA_CLIENTS_C_DEADLINES_H
-#define RELATA_CLIENTS_C_DEADLINES_H
+#ifndef RELATA_CLIENTS_C_EXPIRIES_H
+#define RELATA_CLIENTS_C_EXPIRIES_H
 
 /* The moments until which somebody waits, the earliest at hand: a binary heap
  * of nodes that their owners embed. */
@@ -7,25 +7,25 @@
 #include <stdint.h>
 #include <stddef.h>
 
-struct deadline {
+struct expiry {
     uint64_t at_ms;
     size_t place; /* in the heap */
 };
 
-struct deadlines {
-    struct deadline **items;
+struct expiries {
+    struct expiry **items;
     size_t count;
     size_t capacity;
 };
 
 /* A zeroed struct is a valid empty one. */
-void deadlines_release(struct deadlines *deadlines);
+void expiries_release(struct expiries *expiries);
 
 /* 0, or -CODE_OVERLOADED where memory lacks. */
-int deadlines_add(struct deadlines *deadlines, struct deadline *deadline);
+int expiries_add(struct expiries *expiries, struct expiry *expiry);
 /* It must be in. */
-void deadlines_remove(struct deadlines *deadlines, struct deadline *deadline);
+void expiries_remove(struct expiries *expiries, struct expiry *expiry);
 /* NULL where there is none. */
-struct deadline *deadlines_first(const struct deadlines *deadlines);
+struct expiry *expiries_first(const struct expiries *expiries);
 
 #endif

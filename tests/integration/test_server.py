@@ -311,6 +311,7 @@ class Limits(ServerCase):
             self.assertEqual(other.call("ping"), "pong")
         for _ in range(3):
             self.assertEqual(daemon.connect().receive_all(), [])
+        daemon.wait_for("connections_full")
         self.assertEqual(sum("connections_full" in line for line in daemon.lines), 1)
         more[0].close()
 
@@ -325,7 +326,7 @@ class Limits(ServerCase):
     def test_out_of_descriptors(self):
         daemon, client, bystander = self.serve(
             limit=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
-        self.assertIsNotNone(daemon.said("few_descriptors"))
+        daemon.wait_for("few_descriptors")
         crowd = [daemon.connect() for _ in range(80)]
         daemon.wait_for("connections_full")
         before = daemon.cpu_s()
@@ -346,7 +347,7 @@ class Limits(ServerCase):
         self.assertEqual([message[1] for message in messages], [8])
         self.assertRegex(messages[0][2], "^overloaded: .*work_bytes")
         self.assertIsNone(bystander.call("get", "ticket", 1))
-        self.assertIsNotNone(daemon.said("connection_closed"))
+        daemon.wait_for("connection_closed")
 
     def test_limits_are_told_and_named(self):
         daemon, client, _ = self.serve(config="limits: {keys_per_call: 10, frame_bytes: 64KiB}\n")
@@ -358,7 +359,7 @@ class Limits(ServerCase):
         message = client.receive()
         self.assertEqual((message[1], message[2]["details"]["limit"]), (77, "frame_bytes"))
         self.assertRaises(Closed, client.receive)
-        self.assertIsNotNone(daemon.said("frame_bytes"))
+        daemon.wait_for("frame_bytes")
 
 
 class Life(ServerCase):
@@ -432,7 +433,7 @@ class Life(ServerCase):
         stale.close()
         daemon.start()
         self.assertEqual(daemon.connect().call("ping"), "pong")
-        self.assertIsNotNone(daemon.said("stale_socket_removed"))
+        daemon.wait_for("stale_socket_removed")
         self.assertEqual(os.stat(daemon.address[5:]).st_mode & 0o777, 0o660)
         self.assertEqual(daemon.stop(), 0)
 

@@ -40,13 +40,14 @@ void message_error(struct buffer *out, uint32_t id, const struct error *error, b
 /* --- The map ---------------------------------------------------------------- */
 
 /* The details that are text. */
-#define DETAIL_TEXTS(X) \
-    X(resource)         \
-    X(field)            \
-    X(relationship)     \
-    X(path)             \
-    X(limit)            \
-    X(outcome)
+#define DETAIL_TEXTS(X)             \
+    X(resource, "resource")         \
+    X(field, "field")               \
+    X(relationship, "relationship") \
+    X(path, "path")                 \
+    X(limit, "limit")               \
+    X(cause, "code")                \
+    X(outcome, "outcome")
 
 /* And those that are numbers. */
 #define DETAIL_NUMBERS(X) \
@@ -56,7 +57,7 @@ void message_error(struct buffer *out, uint32_t id, const struct error *error, b
 static uint32_t count_details(const struct error *error)
 {
     uint32_t count = 0;
-#define X(name) count += error->name[0] != '\0' ? 1 : 0;
+#define X(name, text) count += error->name[0] != '\0' ? 1 : 0;
     DETAIL_TEXTS(X)
 #undef X
 #define X(name) count += error->name >= 0 ? 1 : 0;
@@ -68,9 +69,9 @@ static uint32_t count_details(const struct error *error)
 static void write_details(struct buffer *out, const struct error *error)
 {
     write_map(out, count_details(error));
-#define X(name)                       \
+#define X(name, text)                 \
     if (error->name[0] != '\0') {     \
-        write_text(out, #name);       \
+        write_text(out, text);        \
         write_text(out, error->name); \
     }
     DETAIL_TEXTS(X)
@@ -170,8 +171,8 @@ static void read_detail(struct error *error, const char *name, size_t name_size,
         error_key(error, bytes, size);
         return;
     }
-#define X(detail)                                                    \
-    if (text_is(name, name_size, #detail)) {                         \
+#define X(detail, text)                                              \
+    if (text_is(name, name_size, text)) {                            \
         read_detail_text(error->detail, sizeof(error->detail), &in); \
         return;                                                      \
     }

@@ -59,6 +59,10 @@ struct loader {
      * does nothing but drop it, and must still happen unless this returns true
      * ("dropped"). May be NULL where `start` always ends its batch. */
     bool (*cancel)(struct loader *loader, struct batch *batch);
+    /* A key of a completed batch that did not fail, and that nothing overtook
+     * since the batch was sent: what a cache may keep. Called before its loads
+     * are answered; must not call the coalescer. May be NULL. */
+    void (*filled)(struct loader *loader, struct batch *batch, size_t key);
     /* The coalescer's own. */
     struct loader_state *state;
     struct {

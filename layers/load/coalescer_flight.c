@@ -276,6 +276,8 @@ static void batch_return(struct coalescer *coalescer, struct batch_state *state,
             answer = (struct load_answer){.error = error};
         } else if (answer.error != NULL) {
             loader->counters.errors++;
+        } else if (loader->filled != NULL && !slot_overtaken(slot)) {
+            loader->filled(loader, &state->batch, i);
         }
         answer_flying(coalescer, slot, answer, state);
         slot->flight = NULL;

@@ -53,6 +53,22 @@ uint32_t unique_keys_add(struct unique_keys *unique, const uint8_t *bytes, size_
     }
 }
 
+uint32_t unique_keys_find(const struct unique_keys *unique, const uint8_t *bytes,
+                          const uint8_t *key, size_t size)
+{
+    uint64_t hash = hash_bytes(key, size);
+    for (size_t at = hash & unique->mask;; at = (at + 1) & unique->mask) {
+        const struct unique_slot *slot = &unique->slots[at];
+        if (slot->position == 0) {
+            return UINT32_MAX;
+        }
+        if (slot->hash == hash && slot->size == size &&
+            memcmp(bytes + slot->start, key, size) == 0) {
+            return slot->position - 1;
+        }
+    }
+}
+
 int unique_pointers_init(struct unique_pointers *unique, size_t most)
 {
     size_t slots = slots_for(most);

@@ -29,6 +29,10 @@ void unique_keys_release(struct unique_keys *unique);
 uint32_t unique_keys_add(struct unique_keys *unique, const uint8_t *bytes, size_t start,
                          size_t size, uint32_t position);
 
+/* The position of a key that lies elsewhere; UINT32_MAX where it was not added. */
+uint32_t unique_keys_find(const struct unique_keys *unique, const uint8_t *bytes,
+                          const uint8_t *key, size_t size);
+
 struct unique_pointers {
     struct {
         const void *pointer;

@@ -76,6 +76,7 @@ void error_clear(struct error *error)
     error->relationship[0] = '\0';
     error->path[0] = '\0';
     error->limit[0] = '\0';
+    error->cause[0] = '\0';
     error->outcome[0] = '\0';
     error->key_size = 0;
     error->index = -1;

@@ -22,6 +22,7 @@ struct error {
     char relationship[ERROR_NAME_MAX];
     char path[ERROR_PATH_MAX];  /* in the map form of a filter: "or.1.status" */
     char limit[ERROR_NAME_MAX]; /* a limit's name: "frame_bytes" */
+    char cause[ERROR_NAME_MAX]; /* the code that a loader gave its error: details.code */
     char outcome[16];           /* "unknown" where a write may have been done */
     uint8_t key[ERROR_KEY_MAX]; /* MessagePack of a key; not kept where longer */
     uint16_t key_size;

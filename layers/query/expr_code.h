@@ -71,6 +71,27 @@ struct instruction {
     };
 };
 
+static inline uint8_t truth_of(bool condition)
+{
+    return condition ? TRUTH_TRUE : TRUTH_FALSE;
+}
+
+static inline uint8_t truth_of_order(uint8_t op, int order)
+{
+    uint8_t is = order < 0 ? COMPARE_LESS : order == 0 ? COMPARE_EQUAL : COMPARE_GREATER;
+    return truth_of((op & is) != 0);
+}
+
+/* What instructions do with values (expr_value.c). They answer truths. */
+uint8_t value_compares(uint8_t op, const struct value *a, const struct value *b);
+uint8_t value_is_in(const struct item_list *list, const struct value *value);
+/* A list that is known only when it runs; `type` is the value's, or NULL. */
+uint8_t value_is_in_value(const struct value *value, const struct value *list,
+                          const struct type *type, bool fact);
+uint8_t value_matches(enum function function, const struct value *text, const struct value *part);
+/* The length of the value takes its place. */
+void value_length(struct value *value);
+
 _Static_assert(sizeof(struct instruction) == 16, "four to a cache line");
 
 #endif

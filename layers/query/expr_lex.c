@@ -21,6 +21,11 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static char peek(const struct lexer *lexer, size_t ahead)
 {
     return lexer->at + ahead < lexer->size ? lexer->text[lexer->at + ahead] : '\0';
@@ -292,7 +297,7 @@ static void lex_sign(struct lexer *lexer, struct lexeme *out)
         return;
     }
     if (c != '\0' && strchr("<>+-*/%()[],.", c) != NULL) {
-        out->sign = c;
+        out->sign = (uint8_t)c;
         lexer->at++;
         return;
     }
@@ -317,7 +322,7 @@ static void lex_sign(struct lexer *lexer, struct lexeme *out)
 
 void lexer_next(struct lexer *lexer, struct lexeme *out)
 {
-    while (lexer->at < lexer->size && memchr(" \t\r\n", lexer->text[lexer->at], 4) != NULL) {
+    while (lexer->at < lexer->size && is_blank(lexer->text[lexer->at])) {
         lexer->at++;
     }
     *out = (struct lexeme){.at = lexer->at};

@@ -12,54 +12,12 @@ enum { ROOM_FIRST_BYTES = 256 };
 
 /* ---- Comparing ---- */
 
-static inline uint8_t truth_of(bool condition)
-{
-    return condition ? TRUTH_TRUE : TRUTH_FALSE;
-}
-
-static inline uint8_t truth_of_order(uint8_t op, int order)
-{
-    uint8_t is = order < 0 ? COMPARE_LESS : order == 0 ? COMPARE_EQUAL : COMPARE_GREATER;
-    return truth_of((op & is) != 0);
-}
-
-static bool is_number(const struct value *value)
-{
-    return value->kind == VALUE_INTEGER || value->kind == VALUE_FLOAT;
-}
-
-static bool holds_others(const struct value *value)
-{
-    return value->kind == VALUE_ANY || value->kind == VALUE_LIST;
-}
-
-static bool have_order(const struct value *a, const struct value *b)
-{
-    return (a->kind == b->kind && !holds_others(a)) || (is_number(a) && is_number(b));
-}
-
-static uint8_t compare(uint8_t op, const struct value *a, const struct value *b)
-{
-    if (a->kind == VALUE_NIL || b->kind == VALUE_NIL) {
-        return TRUTH_NIL;
-    }
-    if (have_order(a, b)) {
-        return truth_of_order(op, value_compare(a, b));
-    }
-    bool equality = op == COMPARE_EQUAL || op == COMPARE_NOT_EQUAL;
-    if ((holds_others(a) || holds_others(b)) && equality) {
-        return truth_of(value_equal(a, b) == (op == COMPARE_EQUAL));
-    }
-    /* Two facts of different types. */
-    return TRUTH_NIL;
-}
-
 /* An integer as records store it; false where the field is nil. */
 static inline bool load_integer(const uint8_t *at, int64_t *out)
 {
     uint8_t first = at[0];
     if (first < 0x80 || first >= 0xe0) {
-        *out = (int8_t)first;
+        *out = first < 0x80 ? first : first - 0x100;
         return true;
     }
     switch (first) {
@@ -77,7 +35,7 @@ static inline bool load_integer(const uint8_t *at, int64_t *out)
         *out = (int64_t)load64(at + 1);
         return true;
     case 0xd0:
-        *out = (int8_t)at[1];
+        *out = at[1] < 0x80 ? at[1] : at[1] - 0x100;
         return true;
     case 0xd1:
         *out = (int16_t)load16(at + 1);
@@ -100,129 +58,7 @@ static uint8_t compare_stored(uint8_t op, const struct stored_form *form, const 
     return truth_of(equal == (op == COMPARE_EQUAL));
 }
 
-static bool find_item(const struct item_list *list, const struct value *value)
-{
-    if (!list->sorted) {
-        for (uint32_t i = 0; i < list->count; i++) {
-            if (value_equal(value, &list->items[i])) {
-                return true;
-            }
-        }
-        return false;
-    }
-    uint32_t from = 0, to = list->count;
-    while (from < to) {
-        uint32_t middle = from + (to - from) / 2;
-        if (!have_order(value, &list->items[middle])) {
-            return false;
-        }
-        int order = value_compare(value, &list->items[middle]);
-        if (order == 0) {
-            return true;
-        }
-        from = order > 0 ? middle + 1 : from;
-        to = order < 0 ? middle : to;
-    }
-    return false;
-}
-
-static uint8_t is_in(const struct item_list *list, const struct value *value)
-{
-    if (list->count == 0 && !list->has_nil) {
-        return TRUTH_FALSE;
-    }
-    if (value->kind == VALUE_NIL) {
-        return TRUTH_NIL;
-    }
-    if (find_item(list, value)) {
-        return TRUTH_TRUE;
-    }
-    return list->has_nil ? TRUTH_NIL : TRUTH_FALSE;
-}
-
-/* A list that is known only now. An item of a fact that is of another type is
- * nil, as the fact itself would be; in a field of type any it is just unequal. */
-static uint8_t is_in_value(const struct value *value, const struct value *list,
-                           const struct type *type, bool fact)
-{
-    struct reader in = reader_of(list->bytes, list->kind == VALUE_ANY ? list->size : 0);
-    struct token array = reader_next(&in);
-    bool nil = false;
-    if (array.kind != TOKEN_ARRAY) {
-        return TRUTH_NIL;
-    }
-    if (array.count > 0 && value->kind == VALUE_NIL) {
-        return TRUTH_NIL;
-    }
-    for (uint32_t i = 0; i < array.count; i++) {
-        const uint8_t *bytes = NULL;
-        size_t size = 0;
-        char room[TYPE_UUID_TEXT];
-        CHECK(reader_value(&in, &bytes, &size));
-        struct value item;
-        type_load(type_of_kind(TYPE_ANY), bytes, size, &item);
-        if (item.kind != VALUE_NIL && type != NULL && type->kind != TYPE_ANY) {
-            struct reader one = reader_of(bytes, size);
-            struct token token = reader_next(&one);
-            if (value_from_token(&token, &item)) {
-                value_cast(&item, type, room);
-            }
-            if (item.kind == VALUE_NIL && !fact) {
-                continue;
-            }
-        }
-        nil = nil || item.kind == VALUE_NIL;
-        if (item.kind != VALUE_NIL && value_equal(value, &item)) {
-            return TRUTH_TRUE;
-        }
-    }
-    return nil ? TRUTH_NIL : TRUTH_FALSE;
-}
-
-static uint8_t match_text(enum function function, const struct value *text,
-                          const struct value *part)
-{
-    if (text->kind != VALUE_TEXT || part->kind != VALUE_TEXT) {
-        return TRUTH_NIL;
-    }
-    if (part->size > text->size) {
-        return TRUTH_FALSE;
-    }
-    if (part->size == 0) {
-        return TRUTH_TRUE;
-    }
-    if (function == FUNCTION_CONTAINS) {
-        return truth_of(memmem(text->bytes, text->size, part->bytes, part->size) != NULL);
-    }
-    uint32_t from = function == FUNCTION_ENDS_WITH ? text->size - part->size : 0;
-    return truth_of(memcmp(text->bytes + from, part->bytes, part->size) == 0);
-}
-
 /* ---- Making values ---- */
-
-static void take_length(struct value *value)
-{
-    struct value length = {.kind = VALUE_INTEGER, .integer = value->size};
-    if (value->kind == VALUE_ANY) {
-        struct reader in = reader_of(value->bytes, value->size);
-        struct token token = reader_next(&in);
-        if (token.kind == TOKEN_ARRAY) {
-            length.integer = token.count;
-            *value = length;
-            return;
-        }
-        if (!value_from_token(&token, value)) {
-            *value = value_nil();
-        }
-        length.integer = value->size;
-    }
-    if (value->kind == VALUE_TEXT) {
-        length.integer = (int64_t)utf8_length(value->bytes, value->size);
-    } else if (value->kind != VALUE_BINARY) {
-        length = value_nil();
-    }
-    *value = length;
-}
 
 /* Room until the next record; NULL (error set) where memory lacks. What was
  * given before stays where it is. */
@@ -302,6 +138,106 @@ static void load_step_field(const struct expr_run *run, const struct instruction
 
 /* ---- The machine ---- */
 
+/* The instructions that push a value. */
+static void push(const struct expr_run *run, const struct instruction *at, struct value *out)
+{
+    switch (at->code) {
+    case CODE_VALUE:
+        *out = *(const struct value *)at->pointer;
+        return;
+    case CODE_FIELD:
+        load_outer_field(run->records, at, out);
+        return;
+    case CODE_STEP_FIELD:
+        load_step_field(run, at, out);
+        return;
+    case CODE_FACT:
+        value_fact(run->eval, at->pointer, at->target, out);
+        return;
+    case CODE_TENANT:
+        *out = run->eval->tenant;
+        return;
+    default:
+        *out = (struct value){.kind = VALUE_DATETIME, .datetime = run->eval->now};
+        return;
+    }
+}
+
+/* Those that change the value (for arithmetic, with the one above it); false
+ * where memory lacks. */
+static bool change(struct expr_run *run, const struct instruction *at, struct value *value)
+{
+    switch (at->code) {
+    case CODE_CAST:
+        return cast(run, value, at->pointer);
+    case CODE_NEGATE:
+        value_negate(value);
+        return true;
+    case CODE_ARITHMETIC:
+        value_arithmetic((char)at->op, value, value + 1, value);
+        return true;
+    case CODE_LENGTH:
+        value_length(value);
+        return true;
+    default:
+        return change_case(run, value, at->code == CODE_UPPER);
+    }
+}
+
+/* Those that make a truth of two values. */
+static uint8_t judge_two(const struct instruction *at, const struct value *a, const struct value *b)
+{
+    switch (at->code) {
+    case CODE_COMPARE:
+        return value_compares(at->op, a, b);
+    case CODE_IN_VALUE:
+        return value_is_in_value(a, b, at->pointer, at->op != 0);
+    default:
+        return value_matches((enum function)at->op, a, b);
+    }
+}
+
+/* Those that make a truth of the record's own field. */
+static inline uint8_t judge_field(const struct instruction *at, const struct resource *resource,
+                                  const struct record *record)
+{
+    uint32_t size;
+    int64_t integer;
+    struct value loaded;
+    if (at->code == CODE_FIELD_CONSTANT || at->code == CODE_FIELD_IN) {
+        record_load(record, resource, at->field, &loaded);
+        return at->code == CODE_FIELD_IN ? value_is_in(at->pointer, &loaded)
+                                         : value_compares(at->op, &loaded, at->pointer);
+    }
+    const uint8_t *bytes = record_field(record, resource->field_count, at->field, &size);
+    switch (at->code) {
+    case CODE_FIELD_INTEGER:
+        return !load_integer(bytes, &integer)
+                   ? TRUTH_NIL
+                   : truth_of_order(at->op, (integer > at->integer) - (integer < at->integer));
+    case CODE_FIELD_BYTES:
+        return compare_stored(at->op, at->pointer, bytes, size);
+    case CODE_FIELD_IS_NIL:
+        return truth_of(bytes[0] == 0xc0);
+    default:
+        return bytes[0] == 0xc0 ? TRUTH_NIL : truth_of(bytes[0] == 0xc3);
+    }
+}
+
+/* Those that look at related records; exists makes a truth. */
+static enum run_status follow(struct expr_run *run, const struct instruction *at, uint64_t *budget,
+                              uint8_t *truth)
+{
+    struct step_state *state = &run->steps[at->target];
+    if (at->code == CODE_STEP) {
+        return state->status == STEP_KNOWN ? RUN_DONE : step_go(run, state, budget);
+    }
+    bool found;
+    enum run_status status = exists_go(run, state, budget, &found);
+    *truth = truth_of(found);
+    return status;
+}
+
 static enum run_status park(struct expr_run *run, const struct instruction *at, struct value *value,
                             uint8_t *truth, enum run_status status)
 {
@@ -316,7 +252,6 @@ static enum run_status park(struct expr_run *run, const struct instruction *at, 
 static enum run_status execute(struct expr_run *run, uint64_t *budget)
 {
     const struct resource *resource = run->expr->resource;
-    const unsigned field_count = resource->field_count;
     const struct record *record = run->records->record;
     const struct instruction *code = run->expr->code;
     const struct instruction *at = run->at;
@@ -324,96 +259,47 @@ static enum run_status execute(struct expr_run *run, uint64_t *budget)
     uint8_t *truth = run->truth;
     uint8_t t = TRUTH_NIL;
     for (;; at++) {
-        const uint8_t *bytes;
-        uint32_t size;
-        struct value loaded;
         switch ((enum instruction_code)at->code) {
-        case CODE_FIELD_INTEGER: {
-            int64_t integer;
-            bytes = record_field(record, field_count, at->field, &size);
-            t = !load_integer(bytes, &integer)
-                    ? TRUTH_NIL
-                    : truth_of_order(at->op, (integer > at->integer) - (integer < at->integer));
-            break;
-        }
+        case CODE_FIELD_INTEGER:
         case CODE_FIELD_BYTES:
-            bytes = record_field(record, field_count, at->field, &size);
-            t = compare_stored(at->op, at->pointer, bytes, size);
-            break;
         case CODE_FIELD_CONSTANT:
-            record_load(record, resource, at->field, &loaded);
-            t = compare(at->op, &loaded, at->pointer);
-            break;
         case CODE_FIELD_IN:
-            record_load(record, resource, at->field, &loaded);
-            t = is_in(at->pointer, &loaded);
-            break;
         case CODE_FIELD_IS_NIL:
-            bytes = record_field(record, field_count, at->field, &size);
-            t = truth_of(bytes[0] == 0xc0);
-            break;
         case CODE_FIELD_BOOLEAN:
-            bytes = record_field(record, field_count, at->field, &size);
-            t = bytes[0] == 0xc0 ? TRUTH_NIL : truth_of(bytes[0] == 0xc3);
+            t = judge_field(at, resource, record);
             break;
         case CODE_VALUE:
-            *value++ = *(const struct value *)at->pointer;
-            break;
         case CODE_FIELD:
-            load_outer_field(run->records, at, value++);
-            break;
         case CODE_STEP_FIELD:
-            load_step_field(run, at, value++);
-            break;
         case CODE_FACT:
-            value_fact(run->eval, at->pointer, at->target, value++);
-            break;
         case CODE_TENANT:
-            *value++ = run->eval->tenant;
-            break;
         case CODE_NOW:
-            *value++ = (struct value){.kind = VALUE_DATETIME, .datetime = run->eval->now};
+            push(run, at, value++);
             break;
         case CODE_CAST:
-            if (!cast(run, value - 1, at->pointer)) {
-                return park(run, at, value, truth, RUN_FAILED);
-            }
-            break;
         case CODE_NEGATE:
-            value_negate(value - 1);
-            break;
         case CODE_ARITHMETIC:
-            value--;
-            value_arithmetic((char)at->op, value - 1, value, value - 1);
-            break;
         case CODE_LENGTH:
-            take_length(value - 1);
-            break;
         case CODE_LOWER:
         case CODE_UPPER:
-            if (!change_case(run, value - 1, at->code == CODE_UPPER)) {
+            value -= at->code == CODE_ARITHMETIC;
+            if (!change(run, at, value - 1)) {
                 return park(run, at, value, truth, RUN_FAILED);
             }
             break;
         case CODE_COMPARE:
+        case CODE_IN_VALUE:
+        case CODE_TEXT_MATCH:
             value -= 2;
-            t = compare(at->op, value, value + 1);
+            t = judge_two(at, value, value + 1);
             break;
         case CODE_IN:
             value--;
-            t = is_in(at->pointer, value);
-            break;
-        case CODE_IN_VALUE:
-            value -= 2;
-            t = is_in_value(value, value + 1, at->pointer, at->op != 0);
+            t = value_is_in(at->pointer, value);
             break;
         case CODE_IS_NIL:
             value--;
             t = truth_of(value->kind == VALUE_NIL);
-            break;
-        case CODE_TEXT_MATCH:
-            value -= 2;
-            t = match_text((enum function)at->op, value, value + 1);
             break;
         case CODE_TRUTH_OF:
             value--;
@@ -470,20 +356,11 @@ static enum run_status execute(struct expr_run *run, uint64_t *budget)
             t = t > *truth ? t : *truth;
             break;
         case CODE_STEP:
-            if (run->steps[at->target].status != STEP_KNOWN) {
-                enum run_status status = step_go(run, &run->steps[at->target], budget);
-                if (status != RUN_DONE) {
-                    return park(run, at, value, truth, status);
-                }
-            }
-            break;
         case CODE_EXISTS: {
-            bool found;
-            enum run_status status = exists_go(run, &run->steps[at->target], budget, &found);
+            enum run_status status = follow(run, at, budget, &t);
             if (status != RUN_DONE) {
                 return park(run, at, value, truth, status);
             }
-            t = truth_of(found);
             break;
         }
         case CODE_END:

@@ -1,8 +1,9 @@
-#include "layers/query/expr_ast.h"
+#include "layers/query/expr_code.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "protocol/base/check.h"
 #include "protocol/base/utf8.h"
 
 bool value_from_token(const struct token *token, struct value *out)
@@ -218,4 +219,160 @@ void value_fact(const struct eval *eval, const char *name, size_t size, struct v
         }
         return;
     }
+}
+
+/* ---- Truths ---- */
+
+static bool is_number(const struct value *value)
+{
+    return value->kind == VALUE_INTEGER || value->kind == VALUE_FLOAT;
+}
+
+static bool holds_others(const struct value *value)
+{
+    return value->kind == VALUE_ANY || value->kind == VALUE_LIST;
+}
+
+static bool have_order(const struct value *a, const struct value *b)
+{
+    return (a->kind == b->kind && !holds_others(a)) || (is_number(a) && is_number(b));
+}
+
+uint8_t value_compares(uint8_t op, const struct value *a, const struct value *b)
+{
+    if (a->kind == VALUE_NIL || b->kind == VALUE_NIL) {
+        return TRUTH_NIL;
+    }
+    if (have_order(a, b)) {
+        return truth_of_order(op, value_compare(a, b));
+    }
+    bool equality = op == COMPARE_EQUAL || op == COMPARE_NOT_EQUAL;
+    if ((holds_others(a) || holds_others(b)) && equality) {
+        return truth_of(value_equal(a, b) == (op == COMPARE_EQUAL));
+    }
+    /* Two facts of different types. */
+    return TRUTH_NIL;
+}
+
+static bool find_item(const struct item_list *list, const struct value *value)
+{
+    if (!list->sorted) {
+        for (uint32_t i = 0; i < list->count; i++) {
+            if (value_equal(value, &list->items[i])) {
+                return true;
+            }
+        }
+        return false;
+    }
+    uint32_t from = 0, to = list->count;
+    while (from < to) {
+        uint32_t middle = from + (to - from) / 2;
+        if (!have_order(value, &list->items[middle])) {
+            return false;
+        }
+        int order = value_compare(value, &list->items[middle]);
+        if (order == 0) {
+            return true;
+        }
+        from = order > 0 ? middle + 1 : from;
+        to = order < 0 ? middle : to;
+    }
+    return false;
+}
+
+uint8_t value_is_in(const struct item_list *list, const struct value *value)
+{
+    if (list->count == 0 && !list->has_nil) {
+        return TRUTH_FALSE;
+    }
+    if (value->kind == VALUE_NIL) {
+        return TRUTH_NIL;
+    }
+    if (find_item(list, value)) {
+        return TRUTH_TRUE;
+    }
+    return list->has_nil ? TRUTH_NIL : TRUTH_FALSE;
+}
+
+/* A list that is known only now. An item of a fact that is of another type is
+ * nil, as the fact itself would be; in a field of type any it is just unequal. */
+uint8_t value_is_in_value(const struct value *value, const struct value *list,
+                          const struct type *type, bool fact)
+{
+    struct reader in = reader_of(list->bytes, list->kind == VALUE_ANY ? list->size : 0);
+    struct token array = reader_next(&in);
+    bool nil = false;
+    if (array.kind != TOKEN_ARRAY) {
+        return TRUTH_NIL;
+    }
+    if (array.count > 0 && value->kind == VALUE_NIL) {
+        return TRUTH_NIL;
+    }
+    for (uint32_t i = 0; i < array.count; i++) {
+        const uint8_t *bytes = NULL;
+        size_t size = 0;
+        char room[TYPE_UUID_TEXT];
+        CHECK(reader_value(&in, &bytes, &size));
+        struct value item;
+        type_load(type_of_kind(TYPE_ANY), bytes, size, &item);
+        if (item.kind != VALUE_NIL && type != NULL && type->kind != TYPE_ANY) {
+            struct reader one = reader_of(bytes, size);
+            struct token token = reader_next(&one);
+            if (value_from_token(&token, &item)) {
+                value_cast(&item, type, room);
+            }
+            if (item.kind == VALUE_NIL && !fact) {
+                continue;
+            }
+        }
+        nil = nil || item.kind == VALUE_NIL;
+        if (item.kind != VALUE_NIL && value_equal(value, &item)) {
+            return TRUTH_TRUE;
+        }
+    }
+    return nil ? TRUTH_NIL : TRUTH_FALSE;
+}
+
+uint8_t value_matches(enum function function, const struct value *text, const struct value *part)
+{
+    if (text->kind != VALUE_TEXT || part->kind != VALUE_TEXT) {
+        return TRUTH_NIL;
+    }
+    if (part->size > text->size) {
+        return TRUTH_FALSE;
+    }
+    if (part->size == 0) {
+        return TRUTH_TRUE;
+    }
+    if (function == FUNCTION_CONTAINS) {
+        return truth_of(memmem(text->bytes, text->size, part->bytes, part->size) != NULL);
+    }
+    uint32_t from = function == FUNCTION_ENDS_WITH ? text->size - part->size : 0;
+    return truth_of(memcmp(text->bytes + from, part->bytes, part->size) == 0);
+}
+
+/* ---- Length ---- */
+
+void value_length(struct value *value)
+{
+    struct value length = {.kind = VALUE_INTEGER, .integer = value->size};
+    if (value->kind == VALUE_ANY) {
+        struct reader in = reader_of(value->bytes, value->size);
+        struct token token = reader_next(&in);
+        if (token.kind == TOKEN_ARRAY) {
+            length.integer = token.count;
+            *value = length;
+            return;
+        }
+        if (!value_from_token(&token, value)) {
+            *value = value_nil();
+        }
+        length.integer = value->size;
+    }
+    if (value->kind == VALUE_TEXT) {
+        length.integer = (int64_t)utf8_length(value->bytes, value->size);
+    } else if (value->kind != VALUE_BINARY) {
+        length = value_nil();
+    }
+    *value = length;
 }

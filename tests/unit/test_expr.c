@@ -608,15 +608,14 @@ static void expect_limit(struct expr_fixture *f, const char *text, const char *l
 
 static char *repeat(const char *first, const char *part, size_t count, const char *last)
 {
-    size_t size = strlen(part);
-    char *out = malloc(strlen(first) + count * size + strlen(last) + 1);
+    size_t size = strlen(part), begin = strlen(first);
+    char *out = malloc(begin + count * size + strlen(last) + 1);
     assert_non_null(out);
-    strcpy(out, first);
-    char *at = out + strlen(first);
-    for (size_t i = 0; i < count; i++, at += size) {
-        memcpy(at, part, size);
+    memcpy(out, first, begin);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(out + begin + i * size, part, size);
     }
-    strcpy(at, last);
+    memcpy(out + begin + count * size, last, strlen(last) + 1);
     return out;
 }
 

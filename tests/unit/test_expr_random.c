@@ -225,7 +225,7 @@ static struct tree *random_number(struct expr_fixture *f, struct model *m, int d
                                        LEVEL,   LENGTH,  THRESHOLD, OUTSIDE_PRIORITY};
     if (depth > 0 && below(m, 3) == 0) {
         struct tree *tree = leaf(f, below(m, 6) == 0 ? MINUS : ARITHMETIC);
-        tree->detail = "+-*/%"[below(m, 5)];
+        tree->detail = (unsigned char)"+-*/%"[below(m, 5)];
         tree->parts[0] = random_number(f, m, depth - 1, inside);
         tree->parts[1] = random_number(f, m, depth - 1, inside);
         return tree;

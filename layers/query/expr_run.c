@@ -184,6 +184,18 @@ static bool change(struct expr_run *run, const struct instruction *at, struct va
     }
 }
 
+/* Those that make a truth of a value. */
+static uint8_t judge_one(const struct instruction *at, const struct value *value)
+{
+    if (at->code == CODE_IN) {
+        return value_is_in(at->pointer, value);
+    }
+    if (at->code == CODE_IS_NIL) {
+        return truth_of(value->kind == VALUE_NIL);
+    }
+    return value->kind == VALUE_BOOLEAN ? truth_of(value->boolean) : TRUTH_NIL;
+}
+
 /* Those that make a truth of two values. */
 static uint8_t judge_two(const struct instruction *at, const struct value *a, const struct value *b)
 {
@@ -257,7 +269,8 @@ static enum run_status execute(struct expr_run *run, uint64_t *budget)
     const struct instruction *at = run->at;
     struct value *value = run->value;
     uint8_t *truth = run->truth;
-    uint8_t t = TRUTH_NIL;
+    uint8_t t = TRUTH_NIL; /* never needed across a stop */
+    enum run_status status;
     for (;; at++) {
         switch ((enum instruction_code)at->code) {
         case CODE_FIELD_INTEGER:
@@ -294,16 +307,10 @@ static enum run_status execute(struct expr_run *run, uint64_t *budget)
             t = judge_two(at, value, value + 1);
             break;
         case CODE_IN:
-            value--;
-            t = value_is_in(at->pointer, value);
-            break;
         case CODE_IS_NIL:
-            value--;
-            t = truth_of(value->kind == VALUE_NIL);
-            break;
         case CODE_TRUTH_OF:
             value--;
-            t = value->kind == VALUE_BOOLEAN ? truth_of(value->boolean) : TRUTH_NIL;
+            t = judge_one(at, value);
             break;
         case CODE_VALUE_OF:
             *value = t == TRUTH_NIL
@@ -356,13 +363,12 @@ static enum run_status execute(struct expr_run *run, uint64_t *budget)
             t = t > *truth ? t : *truth;
             break;
         case CODE_STEP:
-        case CODE_EXISTS: {
-            enum run_status status = follow(run, at, budget, &t);
+        case CODE_EXISTS:
+            status = follow(run, at, budget, &t);
             if (status != RUN_DONE) {
                 return park(run, at, value, truth, status);
             }
             break;
-        }
         case CODE_END:
             run->at_hand = t;
             return RUN_DONE;

@@ -201,7 +201,7 @@ static void on_signal(uv_signal_t *handle, int signal_number)
         }
     } else if (!daemon->stopping) {
         stop(daemon, signal_number);
-    } else {
+    } else if (daemon->server.connection_count > 0) {
         daemon->status = 1;
         server_abort(&daemon->server);
     }
@@ -219,6 +219,18 @@ static void start_signals(struct daemon *daemon)
         CHECK(uv_signal_start(&daemon->signals[i], on_signal, numbers[i]) == 0);
         uv_unref((uv_handle_t *)&daemon->signals[i]);
     }
+}
+
+/* All is done: a signal that comes while the handlers are taken down changes
+ * nothing any more. */
+static void block_signals(void)
+{
+    sigset_t all;
+    sigemptyset(&all);
+    sigaddset(&all, SIGTERM);
+    sigaddset(&all, SIGINT);
+    sigaddset(&all, SIGHUP);
+    CHECK(sigprocmask(SIG_BLOCK, &all, NULL) == 0);
 }
 
 static int listen_all(struct daemon *daemon)
@@ -291,6 +303,7 @@ static void serve(struct daemon *daemon)
         server_stop(&daemon->server, daemon->config.shutdown_us);
     }
     loop_run(&daemon->loop);
+    block_signals();
     for (int i = 0; i < SIGNALS_COUNT; i++) {
         uv_close((uv_handle_t *)&daemon->signals[i], NULL);
     }

@@ -501,6 +501,7 @@ class Life(ServerCase):
         self.assertEqual(manager.recv(100), b"READY=1")
         daemon.signal(signal.SIGTERM)
         self.assertEqual(manager.recv(100), b"STOPPING=1")
+        self.assertEqual(daemon.wait(), 0, daemon.log())
 
     def test_log_level_from_the_environment(self):
         daemon = self.start(SCHEMA, environment={"RELATA_LOG_LEVEL": "debug"})

@@ -230,19 +230,25 @@ int record_draft_build(const struct record_draft *draft, struct arena *arena, st
 
 /* ---- Keys ---- */
 
-static int take_key_value(const struct resource *resource, const struct field *field,
-                          struct reader *in, struct buffer *out, struct error *error)
+static int take_key_scalar(const struct resource *resource, const struct field *field,
+                           struct reader *in, struct buffer *out, struct error *error)
 {
-    if (reader_peek(in) == TOKEN_NIL) {
-        error_set(error, CODE_INVALID_VALUE, "a key has no nil: expected %s %s",
-                  strchr("aeiou", type_name(field->type.kind)[0]) != NULL ? "an" : "a",
-                  type_name(field->type.kind));
-        return blame_field(error, resource, field);
-    }
     if (type_take(&field->type, in, out, error) != 0) {
         return blame_field(error, resource, field);
     }
     return out->failed ? error_set(error, CODE_OVERLOADED, "no memory for the key") : 0;
+}
+
+static int take_key_value(const struct resource *resource, const struct field *field,
+                          struct reader *in, struct buffer *out, struct error *error)
+{
+    if (reader_peek(in) != TOKEN_NIL) {
+        return take_key_scalar(resource, field, in, out, error);
+    }
+    const char *type = type_name(field->type.kind);
+    error_set(error, CODE_INVALID_VALUE, "a key has no nil: expected %s %s",
+              strchr("aeiou", type[0]) != NULL ? "an" : "a", type);
+    return blame_field(error, resource, field);
 }
 
 /* "[a, b]", the fields of a composite key. */
@@ -356,15 +362,23 @@ static int take_key_map(const struct resource *resource, const struct field_list
     return 0;
 }
 
+/* Whether a value begins with this byte that is neither nil nor a list or map. */
+static inline bool begins_scalar(uint8_t first)
+{
+    return first < 0x80 || (first >= 0xa0 && first < 0xdc && first != NIL_BYTE) || first >= 0xe0;
+}
+
 int key_take(const struct resource *resource, const struct field_list *fields, struct reader *in,
              struct buffer *out, struct error *error)
 {
     size_t before = out->size;
     int status;
-    enum token_kind kind = reader_peek(in);
-    if (fields->count == 1 && kind != TOKEN_ARRAY && kind != TOKEN_MAP) {
-        const struct field *field = &resource->fields[fields->fields[0]];
-        status = take_key_value(resource, field, in, out, error);
+    const struct field *first = &resource->fields[fields->fields[0]];
+    if (fields->count == 1 && !in->failed && in->at < in->end && begins_scalar(*in->at)) {
+        /* The way of most keys: there is nothing to look at but the type. */
+        status = take_key_scalar(resource, first, in, out, error);
+    } else if (fields->count == 1 && reader_peek(in) == TOKEN_NIL) {
+        status = take_key_value(resource, first, in, out, error);
     } else {
         struct token token = reader_next(in);
         if (token.kind == TOKEN_ARRAY && token.count == fields->count) {

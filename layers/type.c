@@ -8,6 +8,7 @@
 #include "protocol/base/check.h"
 #include "protocol/base/nearest.h"
 #include "protocol/base/utf8.h"
+#include "protocol/msgpack/shape.h"
 #include "protocol/msgpack/writer.h"
 
 enum { DESCRIPTION_MAX = 160 };
@@ -357,26 +358,40 @@ static int take_any(struct reader *in, struct buffer *out, struct error *error)
 
 /* ---- The face ---- */
 
-/* Small integers and short ASCII texts are their own canonical encoding. */
+/* How many bytes an integer has that is plainly in its shortest encoding
+ * already (small, or positive within 32 bits); 0 for all others. */
+static inline size_t shortest_integer(const uint8_t *at, size_t left)
+{
+    switch (*at) {
+    case 0xcc:
+        return left >= 2 && at[1] > INT8_MAX ? 2 : 0;
+    case 0xcd:
+        return left >= 3 && load16(at + 1) > UINT8_MAX ? 3 : 0;
+    case 0xce:
+        return left >= 5 && load32(at + 1) > UINT16_MAX ? 5 : 0;
+    default:
+        return *at <= INT8_MAX || *at >= 0xe0 ? 1 : 0;
+    }
+}
+
+/* Most integers and texts come in the canonical encoding: they are copied. */
 static inline bool take_short(const struct type *type, struct reader *in, struct buffer *out)
 {
     size_t left = (size_t)(in->end - in->at);
     if (left == 0 || in->failed) {
         return false;
     }
-    uint8_t first = *in->at;
-    if (type->kind == TYPE_INTEGER && (first < 0x80 || first >= 0xe0)) {
-        buffer_byte(out, first);
-        in->at++;
-        return true;
+    size_t size = 0;
+    if (type->kind == TYPE_INTEGER) {
+        size = shortest_integer(in->at, left);
+    } else if (type->kind == TYPE_STRING && (*in->at & 0xe0) == 0xa0) {
+        size = (*in->at & 0x1fu) + 1u;
+        size = size <= left && utf8_valid(in->at + 1, size - 1) ? size : 0;
     }
-    if (type->kind == TYPE_STRING && (first & 0xe0) == 0xa0) {
-        size_t size = first & 0x1f;
-        if (size < left && utf8_valid(in->at + 1, size)) {
-            buffer_append(out, in->at, size + 1);
-            in->at += size + 1;
-            return true;
-        }
+    if (size > 0) {
+        buffer_append(out, in->at, size);
+        in->at += size;
+        return true;
     }
     return false;
 }
@@ -408,16 +423,43 @@ int type_take(const struct type *type, struct reader *in, struct buffer *out, st
     return status;
 }
 
-void type_load(const struct type *type, const uint8_t *bytes, size_t size, struct value *out)
+/* What most fields hold, without the reader. */
+static inline bool load_short(const uint8_t *bytes, struct value *out)
 {
     uint8_t first = bytes[0];
-    if (first < 0x80 && type->kind != TYPE_ANY) {
-        out->kind = VALUE_INTEGER;
-        out->integer = first;
+    if ((first & 0xe0) == 0xa0) {
+        out->kind = VALUE_TEXT;
+        out->size = first & 0x1fu;
+        out->bytes = bytes + 1;
+        return true;
+    }
+    out->kind = VALUE_INTEGER;
+    switch (first) {
+    case 0xc0:
+        out->kind = VALUE_NIL;
+        return true;
+    case 0xcc:
+        out->integer = bytes[1];
+        return true;
+    case 0xcd:
+        out->integer = load16(bytes + 1);
+        return true;
+    case 0xce:
+        out->integer = load32(bytes + 1);
+        return true;
+    default:
+        out->integer = (int8_t)first;
+        return first <= INT8_MAX || first >= 0xe0;
+    }
+}
+
+void type_load(const struct type *type, const uint8_t *bytes, size_t size, struct value *out)
+{
+    if (type->kind == TYPE_ANY && bytes[0] != 0xc0) {
+        *out = (struct value){.kind = VALUE_ANY, .size = (uint32_t)size, .bytes = bytes};
         return;
     }
-    if (type->kind == TYPE_ANY && first != 0xc0) {
-        *out = (struct value){.kind = VALUE_ANY, .size = (uint32_t)size, .bytes = bytes};
+    if (load_short(bytes, out)) {
         return;
     }
     struct reader in = reader_of(bytes, size);

@@ -104,7 +104,7 @@ void read_resources(struct reading *reading, const struct node *root)
     for (uint32_t i = 0; i < count; i++) {
         const struct node *key = map_key(values[1], i);
         struct resource_source *source = &reading->sources[schema->resource_count];
-        if (take_name(reading, key, "resource")) {
+        if (take_name(reading, key, "a resource")) {
             *source = (struct resource_source){.key = key, .body = map_value(values[1], i)};
             name_resource(reading, schema->resource_count, key);
             schema->resource_count++;
@@ -214,7 +214,7 @@ static void declare_field(struct reading *reading, struct resource *resource,
                           struct resource_source *source, uint32_t pair)
 {
     const struct node *key = map_key(source->fields, pair);
-    if (!take_name(reading, key, "field")) {
+    if (!take_name(reading, key, "a field")) {
         source->sound = false;
         return;
     }
@@ -343,7 +343,7 @@ static void read_identities(struct reading *reading, struct resource *resource,
         struct identity *identity = &resource->identities[resource->identity_count];
         char what[WHAT_MAX];
         snprintf(what, sizeof(what), "identity %.63s", key->text);
-        if (!take_name(reading, key, "identity") ||
+        if (!take_name(reading, key, "an identity") ||
             !take_key_fields(reading, map_value(source->identities, i), resource, what,
                              &identity->fields)) {
             continue;

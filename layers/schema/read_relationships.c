@@ -137,7 +137,7 @@ static void declare_relationship(struct reading *reading, struct resource *resou
                                  struct resource_source *resource_source, uint32_t pair)
 {
     const struct node *key = map_key(resource_source->relationships, pair);
-    if (!take_name(reading, key, "relationship")) {
+    if (!take_name(reading, key, "a relationship")) {
         return;
     }
     if (resource_field(resource, key->text, key->size) != NULL) {

@@ -171,14 +171,14 @@ bool take_name(struct reading *reading, const struct node *key, const char *of)
     char came[DESCRIBE_NODE_MAX];
     describe_node(key, came);
     if (name_reserved(key->text, key->size)) {
-        fault_at(reading, key, "the name of a %s may not be the word %.63s: choose another", of,
+        fault_at(reading, key, "the name of %s may not be the word %.63s: choose another", of,
                  key->text);
     } else if (key->size > NAME_MAX_BYTES) {
-        fault_at(reading, key, "the name of a %s has at most %d bytes, this has %u", of,
+        fault_at(reading, key, "the name of %s has at most %d bytes, this has %u", of,
                  NAME_MAX_BYTES, key->size);
     } else {
         fault_at(reading, key,
-                 "the name of a %s is made of letters, digits and _, and begins with no digit, got "
+                 "the name of %s is made of letters, digits and _, and begins with no digit, got "
                  "%s",
                  of, came);
     }

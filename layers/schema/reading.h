@@ -96,7 +96,7 @@ bool is_text_node(const struct node *node);
 bool take_names(struct reading *reading, const struct node *node, const char *of, size_t most,
                 uint32_t *count);
 
-/* Whether a key is a name; `of` says of what. */
+/* Whether a key is a name; `of` says of what: "a field". */
 bool take_name(struct reading *reading, const struct node *key, const char *of);
 
 /* A boolean; `otherwise` where it is none or not given. */

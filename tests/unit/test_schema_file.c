@@ -314,7 +314,7 @@ static const struct fault_case cases[] = {
      "f:5:25: identity x: n stands in it twice\n"
      "f:5:33: identity y: f is of type float; it may be of every type but float, boolean and any\n"
      "f:5:40: identity z: expected a field of a or a list of them, got a map\n"
-     "f:5:44: the name of a identity is made of letters, digits and _, and begins with no digit, "
+     "f:5:44: the name of an identity is made of letters, digits and _, and begins with no digit, "
      "got 9\n"},
     {A_MORE "    indexes: [n, [f], [id, n, s, id]]",
      "f:5:15: an index is a list of fields: write [n]\n"

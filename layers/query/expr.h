@@ -16,7 +16,8 @@
 /* Expressions (CONTRACT 4): the text form and the map form are parsed to one
  * tree, resolved and type-checked against a resource, and compiled to a flat
  * code that runs without recursion and can stop anywhere (expr_run). A compiled
- * expression is immutable and lives in the arena that it was compiled into. */
+ * expression is immutable and lives in the arena that it was compiled into;
+ * texts, maps, params and scopes are not needed once it is there. */
 
 struct expr;
 
@@ -65,7 +66,7 @@ enum run_status {
 };
 
 /* A run in progress. Its room is made once for an expression and used for
- * record after record; nothing is allocated per record. */
+ * record after record; nothing is allocated per record but what searches find. */
 struct expr_run;
 
 /* NULL where the arena lacks memory. The eval and the outer records must live
@@ -111,6 +112,10 @@ size_t expr_conjuncts(const struct expr *expr, struct conjunct *out, size_t most
 /* How many parts the top-level `and` has, of whatever form: where there are as
  * many conjuncts, they are all that the expression says. */
 size_t expr_parts(const struct expr *expr);
+
+/* Whether the top-level `and` has a part `field == parent.<parent_field>`: then
+ * the field's value names the source. */
+bool expr_equals_parent(const struct expr *expr, uint16_t parent_field, uint16_t *field);
 
 /* The operand's value for these records (`outer` is `parent`; the record itself
  * is not looked at). It is already of the field's kind, but an integer field may

@@ -163,7 +163,7 @@ const struct type *type_of_kind(enum type_kind kind);
 struct node *build_literal(struct context *context, const struct value *value, size_t at);
 /* The word nil. */
 struct node *build_nil(struct context *context, size_t at);
-/* Reads one value from outside; nil allowed. The bytes must live on. */
+/* Reads one value from outside into the arena; nil allowed. */
 struct node *build_literal_from(struct context *context, struct reader *in, size_t at);
 /* $name, looked up in the params. */
 struct node *build_param(struct context *context, const char *name, size_t size, size_t at);

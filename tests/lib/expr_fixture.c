@@ -174,13 +174,12 @@ const struct expr *expr_fixture_map(struct expr_fixture *fixture, const char *re
     const struct expr *expr;
     struct buffer bytes = BUFFER_INIT;
     json_to_msgpack(map, &bytes);
-    /* The bytes must live as long as the expression. */
-    struct reader in = reader_of(arena_copy(&fixture->arena, bytes.bytes, bytes.size), bytes.size);
-    buffer_release(&bytes);
+    struct reader in = reader_of(bytes.bytes, bytes.size);
     error_clear(&fixture->error);
     int status = expr_compile(&compiler, &in, &expr, &fixture->error);
     assert_int_equal(status, -(int)fixture->error.code);
     assert_ptr_equal(in.at, in.end);
+    buffer_release(&bytes);
     return expr;
 }
 

@@ -30,11 +30,11 @@ struct expr_scope {
 
 struct expr_compiler {
     struct arena *arena;
-    const struct limits *limits;      /* filter_bytes, filter_nodes, filter_levels */
+    const struct limits *limits; /* filter_bytes, filter_nodes, filter_levels */
     const struct expr_scope *scope;
-    const uint8_t *params;            /* MessagePack map of $params, NULL for none */
+    const uint8_t *params; /* MessagePack map of $params, NULL for none */
     size_t params_size;
-    bool in_schema;                   /* $params are refused */
+    bool in_schema; /* $params are refused */
 };
 
 /* A filter: what it yields is a boolean or nil. 0, or -CODE_INVALID_FILTER with
@@ -61,8 +61,8 @@ struct expr_records {
 
 enum run_status {
     RUN_DONE,
-    RUN_MORE,   /* the budget is used up: go on in a later turn */
-    RUN_FAILED  /* eval->error says why: filter_steps, memory */
+    RUN_MORE,  /* the budget is used up: go on in a later turn */
+    RUN_FAILED /* eval->error says why: filter_steps, memory */
 };
 
 /* A run in progress. Its room is made once for an expression and used for
@@ -89,7 +89,7 @@ bool expr_test_simple(const struct expr *expr, struct expr_run *run,
 
 enum conjunct_operator {
     CONJUNCT_EQUAL,
-    CONJUNCT_IN,        /* the operand's value is a list */
+    CONJUNCT_IN, /* the operand's value is a list */
     CONJUNCT_LESS,
     CONJUNCT_LESS_EQUAL,
     CONJUNCT_GREATER,
@@ -103,7 +103,7 @@ enum conjunct_operator {
 struct conjunct {
     uint16_t field;
     enum conjunct_operator operator;
-    const void *operand;   /* for expr_operand */
+    const void *operand; /* for expr_operand */
 };
 
 /* Fills at most `most`; answers how many there are of that form. */

@@ -6,8 +6,8 @@
 /* A sort: fields or to-one paths, each with its direction and the place of
  * nils. Behind the last one the primary key always decides. */
 struct order_item {
-    const struct expr *path;  /* NULL for a plain field */
-    uint16_t field;           /* of the resource, where path is NULL */
+    const struct expr *path; /* NULL for a plain field */
+    uint16_t field;          /* of the resource, where path is NULL */
     bool descending;
     bool nils_first;
 };
@@ -26,8 +26,8 @@ int order_compile_text(const struct expr_compiler *compiler, const char *text, s
                        const struct order **out, struct error *error);
 /* As callers send it: a string, or a list of such items (nil or an empty list
  * gives NULL). */
-int order_compile(const struct expr_compiler *compiler, struct reader *in,
-                  const struct order **out, struct error *error);
+int order_compile(const struct expr_compiler *compiler, struct reader *in, const struct order **out,
+                  struct error *error);
 
 /* `first`, then `second`; either may be NULL. NULL where both are or memory
  * lacks (then the arena is failed). */

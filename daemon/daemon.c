@@ -64,6 +64,7 @@ static int load(const struct arguments *arguments, struct config *config, uint32
         schema_put(*schema);
         *schema = NULL;
     }
+    CHECK((status == 0) == (*schema != NULL));
     return status;
 }
 

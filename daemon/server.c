@@ -1,5 +1,6 @@
 #include "daemon/server.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -138,7 +139,8 @@ static int refuse(struct error *error, const struct address *address, const char
 static bool somebody_answers(const char *path)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    strcpy(name.sun_path, path);
+    static_assert(sizeof(name.sun_path) == ADDRESS_PATH_MAX, "a path of an address fits");
+    memcpy(name.sun_path, path, strlen(path) + 1);
     int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0) {
         return true;

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/arguments.h"
@@ -102,7 +103,7 @@ static void test_faults(void **state)
         struct arguments arguments;
         struct buffer faults = BUFFER_INIT;
         char words[128];
-        strcpy(words, cases[i].words);
+        snprintf(words, sizeof(words), "%s", cases[i].words);
         assert_int_equal(read_words(&arguments, words, &faults), -CODE_INVALID_REQUEST);
         buffer_byte(&faults, '\0');
         if (strstr((const char *)faults.bytes, cases[i].says) == NULL) {

@@ -31,7 +31,7 @@ struct waiting {
 };
 
 static struct loop loop;
-static struct dispatch dispatch;
+static struct dispatch dispatcher;
 static struct limits limits;
 static struct daemon_counters counters;
 static struct work work;
@@ -56,10 +56,10 @@ uint64_t engine_next_us(const struct engine *engine)
     return 0;
 }
 
-void dispatch_refuse(struct dispatch *to, struct client *client, uint32_t id,
+void dispatch_refuse(struct dispatch *dispatch, struct client *client, uint32_t id,
                      const struct error *error)
 {
-    assert_ptr_equal(to, &dispatch);
+    assert_ptr_equal(dispatch, &dispatcher);
     message_error(&client->output, id, error, false);
 }
 
@@ -86,10 +86,11 @@ static void begin_waiting(struct client *client, uint32_t id)
     client->request_count++;
 }
 
-void dispatch_message(struct dispatch *to, struct client *client, const struct message *message)
+void dispatch_message(struct dispatch *dispatch, struct client *client,
+                      const struct message *message)
 {
-    assert_ptr_equal(to, &dispatch);
-    assert_true(dispatch.now_us > 0);
+    assert_ptr_equal(dispatch, &dispatcher);
+    assert_true(dispatch->now_us > 0);
     executed++;
     if (message->kind != MESSAGE_REQUEST) {
         return;
@@ -115,16 +116,17 @@ static void end_all(struct client *client, const struct error *error)
     }
 }
 
-void dispatch_end_client(struct dispatch *to, struct client *client, const struct error *error)
+void dispatch_end_client(struct dispatch *dispatch, struct client *client,
+                         const struct error *error)
 {
-    assert_ptr_equal(to, &dispatch);
+    assert_ptr_equal(dispatch, &dispatcher);
     assert_string_equal(error->outcome, "unknown");
     end_all(client, error);
 }
 
-void dispatch_drop_client(struct dispatch *to, struct client *client)
+void dispatch_drop_client(struct dispatch *dispatch, struct client *client)
 {
-    assert_ptr_equal(to, &dispatch);
+    assert_ptr_equal(dispatch, &dispatcher);
     end_all(client, NULL);
 }
 
@@ -156,13 +158,13 @@ static void open_connection(void)
 {
     int ends[2];
     limits = (struct limits)LIMITS_DEFAULT;
-    dispatch = (struct dispatch){.limits = &limits, .counters = &counters, .work = &work};
+    dispatcher = (struct dispatch){.limits = &limits, .counters = &counters, .work = &work};
     executed = 0;
     closed = false;
     signal(SIGPIPE, SIG_IGN);
-    assert_int_equal(loop_open(&loop, &dispatch), 0);
+    assert_int_equal(loop_open(&loop, &dispatcher), 0);
     assert_int_equal(uv_timer_init(&loop.uv, &listener), 0);
-    assert_int_equal(uv_timer_start(&listener, on_never, 3600 * 1000, 0), 0);
+    assert_int_equal(uv_timer_start(&listener, on_never, UINT64_C(3600000), 0), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
     peer = ends[0];
     connection = connection_create(&loop, 1, false, on_closed, &peer);

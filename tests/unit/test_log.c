@@ -102,7 +102,8 @@ static void test_long_values(void **state)
     /* Cut at a code point: two bytes each, one byte before them. */
     value[0] = 'a';
     for (size_t i = 1; i + 1 < sizeof(value); i += 2) {
-        memcpy(value + i, "\xc3\xa4", 2);
+        value[i] = '\xc3';
+        value[i + 1] = '\xa4';
     }
     struct log_line line;
     log_begin(&line, LOG_INFO, "x");

@@ -36,7 +36,7 @@ static const struct command commands[] = {
     {"import", "RESOURCE FILE", "write the records of a file (- for standard input)",
      "The file has a JSON object a line, or one JSON array of objects, or one object\n"
      "whose only list is that of the records.",
-     2, 2, F(UPSERT) | F(ONLY_KNOWN) | F(BATCH), import_run},
+     2, 2, F(UPSERT) | F(ONLY_KNOWN) | F(RENAME) | F(BATCH), import_run},
     {"export", "RESOURCE [FILTER]", "print all records as JSON lines, by primary key", NULL, 1, 2,
      F(PARAMS) | F(SELECT) | F(PAGE), export_run},
     {"stats", "", "the daemon's counters", NULL, 0, 0, 0, stats_run},

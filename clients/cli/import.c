@@ -28,6 +28,7 @@ struct import {
     const char *resource_name;
     const char *method;
     bool only_known;
+    const char *rename; /* OLD=NEW,...; NULL for none */
     uint64_t batch_records;
     struct catalog_resource resource;
     struct records records;
@@ -155,8 +156,40 @@ static void send_batch(struct import *import)
     begin_batch(import);
 }
 
+/* Calls fields as --rename says; a field that the record lacks is none of its
+ * business. */
+static void rename_fields(json_t *record, const char *rename)
+{
+    for (const char *at = rename; at != NULL && *at != '\0';) {
+        size_t size = strcspn(at, ",");
+        size_t old_size = (size_t)((const char *)memchr(at, '=', size) - at);
+        json_t *value = json_object_getn(record, at, old_size);
+        if (value != NULL) {
+            json_object_setn(record, at + old_size + 1, size - old_size - 1, value);
+            json_object_deln(record, at, old_size);
+        }
+        at += size + (at[size] == ',');
+    }
+}
+
+/* OLD=NEW with a comma between. */
+static bool is_rename(const char *text)
+{
+    while (true) {
+        size_t size = strcspn(text, ",");
+        const char *equals = memchr(text, '=', size);
+        if (equals == NULL || equals == text || equals == text + size - 1) {
+            return false;
+        }
+        if (text[size] == '\0') {
+            return true;
+        }
+        text += size + 1;
+    }
+}
+
 /* Adds a record to the batch; the batch goes when it is full. */
-static void add_record(struct import *import, const json_t *record, uint64_t line)
+static void add_record(struct import *import, json_t *record, uint64_t line)
 {
     struct batch *batch = &import->gathering;
     import->read++;
@@ -164,6 +197,7 @@ static void add_record(struct import *import, const json_t *record, uint64_t lin
         fail_record(import, import->read, line, "invalid_request", "a record is a JSON object");
         return;
     }
+    rename_fields(record, import->rename);
     const char *field = encode_record(&import->list, &import->resource, record, import->only_known);
     if (field != NULL) {
         char message[160];
@@ -201,6 +235,15 @@ static void import_all(struct import *import)
 }
 
 /* --- The command ----------------------------------------------------------------------------- */
+
+static int take_rename(struct import *import, struct args *args)
+{
+    import->rename = args->values[ARGS_RENAME];
+    if (import->rename != NULL && !is_rename(import->rename)) {
+        return cli_usage("--rename wants OLD=NEW, and commas between several");
+    }
+    return CLI_DONE;
+}
 
 static int take_batch(struct import *import, struct args *args)
 {
@@ -249,6 +292,7 @@ int import_run(struct cli *cli, struct args *args)
     int status = cli_resource(cli, import.resource_name, &import.resource);
     if (status == CLI_DONE) {
         status = take_batch(&import, args);
+        status = status == CLI_DONE ? take_rename(&import, args) : status;
         if (status == CLI_DONE) {
             import_file(&import, file);
             status = import.status;

@@ -385,6 +385,7 @@ static bool resolve_manual(struct reading *reading, struct relationship *relatio
         return false;
     }
     source->loader_filter = values[0];
+    relationship->loader = LOADER_FILTER;
     if (manual->count == 0) {
         fault_at(reading, manual, "a loader is missing: {filter: ...}");
     }

@@ -108,24 +108,24 @@ struct relationship {
     struct batch_limits batch;
     /* Manual ones: who is asked, what it is shown, what it answers. */
     enum loader_kind loader;
-    const char *module_path;           /* LOADER_MODULE: relative to the schema's folder, resolved */
-    const uint8_t *options;            /* MessagePack map; `{}` where none are given */
+    const char *module_path; /* LOADER_MODULE: relative to the schema's folder, resolved */
+    const uint8_t *options;  /* MessagePack map; `{}` where none are given */
     uint32_t options_size;
     enum actor_scope actor;
-    const char *const *actor_facts;    /* ACTOR_SOME */
+    const char *const *actor_facts; /* ACTOR_SOME */
     uint16_t actor_fact_count;
-    const uint16_t *shown_fields;      /* `source_fields` with the primary key, in schema order; */
-    uint16_t shown_field_count;        /* NULL, 0: the whole source record */
-    bool has_dependencies;             /* `depends_on` is given; */
+    const uint16_t *shown_fields; /* `source_fields` with the primary key, in schema order; */
+    uint16_t shown_field_count;   /* NULL, 0: the whole source record */
+    bool has_dependencies;        /* `depends_on` is given; */
     const struct dependency *dependencies;
-    uint16_t dependency_count;         /* 0 then: `none` */
-    bool hint;                         /* `query: hint` */
-    bool returns_keys;                 /* `returns: keys` */
+    uint16_t dependency_count; /* 0 then: `none` */
+    bool hint;                 /* `query: hint` */
+    bool returns_keys;         /* `returns: keys` */
     /* The result cache. */
     bool cached;
-    uint64_t cache_ttl_us;             /* 0: until it is dropped */
+    uint64_t cache_ttl_us; /* 0: until it is dropped */
     uint64_t cache_bytes_max;
-    uint64_t stale_if_error_us;        /* 0: never */
+    uint64_t stale_if_error_us; /* 0: never */
 };
 
 struct resource {

@@ -137,6 +137,8 @@ static void relationships_are_resolved(void **state)
     const struct relationship *above =
         fixture_relationship(representative, "tickets_above_threshold");
     assert_true(above->manual);
+    assert_int_equal(above->loader, LOADER_FILTER);
+    assert_int_equal(skills->loader, LOADER_JOIN);
     assert_non_null(above->loader_filter);
     assert_null(above->filter);
     assert_true(above->has_limit);

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "layers/engine/engine_inner.h"
+#include "layers/load/outside.h"
 #include "layers/load/unique.h"
 #include "layers/query/render.h"
 #include "protocol/base/check.h"
@@ -143,10 +144,27 @@ static int read_timeout(struct call *call, uint64_t now_us)
     return 0;
 }
 
+/* A loader's read: as whoever the batch is loaded for. */
+static void take_parent(struct call *call)
+{
+    struct outside_identity identity;
+    outside_identity(call->parent, &identity);
+    call->eval.actor = identity.actor;
+    call->eval.actor_size = identity.actor_size;
+    call->authorize = identity.authorize;
+    if (identity.tenant != NULL) {
+        struct reader in = reader_of(identity.tenant, identity.tenant_size);
+        struct token token = reader_next(&in);
+        call->eval.tenant =
+            token.kind == TOKEN_INTEGER
+                ? (struct value){.kind = VALUE_INTEGER, .integer = token.integer}
+                : (struct value){.kind = VALUE_TEXT, .size = token.size, .bytes = token.bytes};
+    }
+}
+
 static int read_options(struct call *call, uint64_t now_us)
 {
     static const char *const shapes[] = {"map", "rows", NULL};
-    bool authorize = true;
     unsigned shape = 0;
     int status = read_timeout(call, now_us);
     if (status == 0) {
@@ -156,8 +174,8 @@ static int read_options(struct call *call, uint64_t now_us)
         status = options_boolean(&call->options, OPTION_FRESH, false, &call->fresh, &call->error);
     }
     if (status == 0) {
-        status =
-            options_boolean(&call->options, OPTION_AUTHORIZE, true, &authorize, &call->error);
+        status = options_boolean(&call->options, OPTION_AUTHORIZE, true, &call->authorize,
+                                 &call->error);
     }
     if (status == 0) {
         status = read_actor(call);
@@ -165,9 +183,8 @@ static int read_options(struct call *call, uint64_t now_us)
     if (status == 0) {
         status = read_tenant(call);
     }
-    if (status == 0 && options_given(&call->options, OPTION_BATCH)) {
-        status = error_set(&call->error, CODE_INVALID_REQUEST,
-                           "batch: remote providers are not supported yet");
+    if (status == 0 && call->parent != NULL) {
+        take_parent(call);
     }
     call->rows = shape == 1;
     return status;
@@ -483,6 +500,9 @@ static int after_search(struct call *call)
                                  .origin = call->origin,
                                  .deadline_us = call->deadline_us,
                                  .fresh = call->fresh,
+                                 .authorize = call->authorize,
+                                 .number = ++call->engine->call_number,
+                                 .parent = call->parent,
                                  .done = on_loads};
     call->loading = true;
     int status = loads_start(&call->loads, &call->level, call->engine->now_us);

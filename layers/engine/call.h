@@ -73,6 +73,8 @@ struct call {
     struct options options;
     uint64_t origin;          /* the connection */
     uint64_t timeout_us;      /* where the options name none */
+    struct batch *parent;     /* the batch that the call works for (a loader's read), or NULL:
+                                 then actor, tenant and authorize are that batch's */
     /* Writes a failed source's error in its place; NULL: it fails the call. */
     void (*write_error)(struct buffer *out, const struct error *error);
     /* After CALL_LATER: the call is ready to be rendered, or error is set. Called
@@ -89,6 +91,7 @@ struct call {
     uint64_t deadline_us;
     bool rows;
     bool fresh;
+    bool authorize;
     bool loading;
     bool loads_single;        /* `load` of one relationship given as a text */
     const struct resource *resource;

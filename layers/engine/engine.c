@@ -77,18 +77,17 @@ struct realm *realm_create(struct engine *engine, struct schema *schema)
     return realm;
 }
 
-static int realm_open(struct engine *engine, struct realm *realm)
+static int realm_open(struct engine *engine, struct realm *realm, struct error *error)
 {
     const struct schema *schema = realm->schema;
     for (unsigned i = 0; i < schema->resource_count; i++) {
         realm->stores[i] = memory_table_create(engine->memory, &schema->resources[i]);
         realm->owned[i] = true;
         if (realm->stores[i] == NULL) {
-            return -CODE_OVERLOADED;
+            return error_set(error, CODE_OVERLOADED, "no memory for the tables of the schema");
         }
     }
-    return relations_open(&realm->relations, schema, realm->stores, &engine->world,
-                          engine->coalescer, &engine->tasks, engine->limits);
+    return relations_open(&realm->relations, schema, realm->stores, &engine->shared, error);
 }
 
 /* ---- The engine ---- */
@@ -113,6 +112,10 @@ struct engine *engine_create(const struct limits *limits)
         heap_free(engine);
         return NULL;
     }
+    engine->shared = (struct relations_owner){.world = &engine->world,
+                                              .coalescer = engine->coalescer,
+                                              .tasks = &engine->tasks,
+                                              .limits = limits};
     return engine;
 }
 
@@ -140,9 +143,10 @@ int engine_use_schema(struct engine *engine, struct schema *schema, struct error
     if (realm == NULL) {
         return error_set(error, CODE_OVERLOADED, "no memory for the schema");
     }
-    if (realm_open(engine, realm) < 0) {
+    int status = realm_open(engine, realm, error);
+    if (status < 0) {
         realm_abandon(realm);
-        return error_set(error, CODE_OVERLOADED, "no memory for the tables of the schema");
+        return status;
     }
     engine->realm = realm;
     return 0;
@@ -213,10 +217,7 @@ static void expire_calls(struct engine *engine)
 bool engine_turn(struct engine *engine, uint64_t now_us)
 {
     engine->now_us = now_us;
-    LIST_EACH(node, &engine->realms)
-    {
-        CONTAINER_OF(node, struct realm, link)->relations.now_us = now_us;
-    }
+    engine->shared.now_us = now_us;
     expire_calls(engine);
     coalescer_expire(engine->coalescer, now_us);
     uint64_t budget = TURN_BUDGET;

@@ -34,6 +34,8 @@ struct engine {
     struct memory *memory;
     struct coalescer *coalescer;
     struct task_queue tasks;
+    struct relations_owner shared;      /* what relations of all realms share */
+    uint64_t call_number;               /* of the last call */
     struct realm *realm;                /* of the schema in force */
     struct list realms;
     struct list calls;                  /* under way, of struct call */

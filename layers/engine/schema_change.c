@@ -253,9 +253,8 @@ int engine_change_schema(struct engine *engine, struct schema *schema, struct er
     for (unsigned i = 0; status == 0 && i < schema->resource_count; i++) {
         status = prepare(engine, realm, &schema->resources[i], error);
     }
-    if (status == 0 && relations_open(&realm->relations, schema, realm->stores, &engine->world,
-                                      engine->coalescer, &engine->tasks, engine->limits) < 0) {
-        status = error_set(error, CODE_OVERLOADED, "no memory for the relationships");
+    if (status == 0) {
+        status = relations_open(&realm->relations, schema, realm->stores, &engine->shared, error);
     }
     if (status < 0) {
         realm_abandon(realm);

@@ -1,6 +1,7 @@
 #ifndef RELATA_LAYERS_LOAD_LEVEL_H
 #define RELATA_LAYERS_LOAD_LEVEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,7 @@ struct level {
     const struct query *query;  /* what is shown and loaded of these records */
     const struct record *const *records;
     size_t count;
+    bool made_up;               /* by a loader, not stored ones */
     struct level_load *loads;   /* query->load_count of them */
 };
 

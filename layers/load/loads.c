@@ -1,5 +1,6 @@
 #include "layers/load/loads.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -29,7 +30,11 @@ struct load_step {
     struct level_load *out;
     bool loading;                 /* the coalescer has it */
     bool loaded;                  /* its answers are held */
-    uint32_t *answer_of;          /* a source's answer, NO_ANSWER where nothing joins */
+    uint32_t *key_of;             /* a source's key, NO_KEY where nothing joins */
+    struct key_answer *answers;   /* of the keys, each once */
+    size_t answer_count;
+    struct buffer shown;          /* what the loader is shown: with a key, the cache's key */
+    struct buffer key_bytes;
     /* The cut: what is applied for each source. */
     bool searching_needed;        /* a filter or a sort of the caller's, or per source */
     struct search_spec spec;
@@ -40,7 +45,18 @@ struct load_step {
     size_t at;                    /* the source being cut */
 };
 
-enum { NO_ANSWER = UINT32_MAX };
+/* The answer of one key: the loader's, or a cached one. */
+struct key_answer {
+    const struct related_records *records;
+    const struct error *error;
+    const struct cached_result *cached; /* held until loads_release */
+    uint32_t start;                     /* of the key in key_bytes */
+    uint32_t size;
+    const struct record *source;
+    bool asked;                         /* of the loader */
+};
+
+enum { NO_KEY = UINT32_MAX };
 
 static void step_failed(struct load_step *step);
 static int level_start(struct loads *loads, struct level *level, uint64_t now_us);
@@ -52,15 +68,6 @@ static int no_memory(struct loads *loads)
 
 /* ---- Keys ---- */
 
-/* The keys of a level's records, each once; answer_of leads from a record to
- * its key. The keys' bytes and list are dropped once the coalescer has them. */
-struct key_list {
-    struct buffer bytes;
-    struct buffer shown;
-    struct load_key *keys;
-    size_t count;
-};
-
 static bool key_of_source(const struct load_step *step, const struct record *record,
                           struct buffer *out)
 {
@@ -71,44 +78,91 @@ static bool key_of_source(const struct load_step *step, const struct record *rec
                : search_relationship_key(relationship, record, out);
 }
 
-/* Keys are collected as offsets first, since the bytes move while they grow. */
-static int collect_keys(struct load_step *step, struct key_list *list)
+/* The keys of a level's records, each once; key_of leads from a record to its
+ * key. */
+static int collect_keys(struct load_step *step)
 {
     const struct level *level = step->level;
+    struct buffer *bytes = &step->key_bytes;
     struct unique_keys unique;
     if (unique_keys_init(&unique, level->count) < 0) {
         return -CODE_OVERLOADED;
     }
-    list->keys = heap_zero(level->count, sizeof *list->keys);
-    for (size_t i = 0; list->keys != NULL && i < level->count; i++) {
-        size_t start = list->bytes.size;
-        step->answer_of[i] = NO_ANSWER;
-        if (!key_of_source(step, level->records[i], &list->bytes)) {
+    for (size_t i = 0; i < level->count; i++) {
+        size_t start = bytes->size;
+        step->key_of[i] = NO_KEY;
+        if (!key_of_source(step, level->records[i], bytes)) {
             continue;
         }
-        if (list->bytes.failed) {
+        if (bytes->failed || bytes->size > UINT32_MAX) {
             break;
         }
-        size_t size = list->bytes.size - start;
-        uint32_t position =
-            unique_keys_add(&unique, list->bytes.bytes, start, size, (uint32_t)list->count);
-        step->answer_of[i] = position;
-        if (position < list->count) {
-            buffer_truncate(&list->bytes, start); /* asked before in this level */
+        size_t size = bytes->size - start;
+        uint32_t count = (uint32_t)step->answer_count;
+        step->key_of[i] = unique_keys_add(&unique, bytes->bytes, start, size, count);
+        if (step->key_of[i] < count) {
+            buffer_truncate(bytes, start); /* asked before in this level */
             continue;
         }
-        list->keys[list->count++] = (struct load_key){
-            .size = (uint32_t)size,
-            .source = level->records[i],
-            .source_size = step->relation->relationship->manual ? level->records[i]->size : 0};
+        step->answers[step->answer_count++] = (struct key_answer){
+            .start = (uint32_t)start, .size = (uint32_t)size, .source = level->records[i]};
     }
     unique_keys_release(&unique);
-    const uint8_t *at = list->bytes.bytes;
-    for (size_t i = 0; list->keys != NULL && i < list->count; i++) {
-        list->keys[i].bytes = at;
-        at += list->keys[i].size;
+    return bytes->failed || bytes->size > UINT32_MAX ? -CODE_OVERLOADED : 0;
+}
+
+static const struct cached_result *find_cached(const struct load_step *step,
+                                               const struct key_answer *answer, bool stale)
+{
+    return result_cache_find(step->relation->cache, step->shown.bytes, step->shown.size,
+                             step->key_bytes.bytes + answer->start, answer->size, stale,
+                             step->loads->relations->shared->now_us);
+}
+
+static void take_cached(struct load_step *step, struct key_answer *answer, bool stale)
+{
+    answer->cached = find_cached(step, answer, stale);
+    if (answer->cached != NULL) {
+        /* The same shape: kept apart, since the cache knows no relations. */
+        static_assert(sizeof(struct cached_result) == sizeof(struct related_records),
+                      "a cached result is related records");
+        answer->records = (const struct related_records *)(const void *)answer->cached;
+        answer->error = NULL;
+        step->relation->loader.counters.cache_hits++;
     }
-    return list->keys == NULL || list->bytes.failed ? -CODE_OVERLOADED : 0;
+}
+
+/* What the cache has needs no loader; `fresh` goes past it. */
+static size_t ask_cache(struct load_step *step)
+{
+    size_t missing = 0;
+    for (size_t i = 0; i < step->answer_count; i++) {
+        struct key_answer *answer = &step->answers[i];
+        if (step->relation->cache != NULL && !step->loads->fresh) {
+            take_cached(step, answer, false);
+        }
+        answer->asked = answer->cached == NULL;
+        missing += answer->asked;
+    }
+    return missing;
+}
+
+/* The loader's answers; a failed one may be served from an older good one. */
+static void take_answers(struct load_step *step)
+{
+    size_t next = 0;
+    for (size_t i = 0; i < step->answer_count; i++) {
+        struct key_answer *answer = &step->answers[i];
+        if (!answer->asked) {
+            continue;
+        }
+        const struct load_answer *loaded = &step->load.answers[next++];
+        answer->records = loaded->value;
+        answer->error = loaded->error;
+        if (answer->error != NULL && step->relation->cache != NULL) {
+            take_cached(step, answer, true);
+        }
+    }
 }
 
 /* ---- The cut: what the daemon applies of the query, for each source ---- */
@@ -180,13 +234,12 @@ static void cut_plainly(const struct load_step *step, const struct related_recor
 /* The answer of source `at`, NULL where it has none (or the error is noted). */
 static const struct related_records *answer_of(struct load_step *step, size_t at)
 {
-    uint32_t position = step->answer_of[at];
-    if (position == NO_ANSWER) {
+    uint32_t key = step->key_of[at];
+    if (key == NO_KEY) {
         return NULL;
     }
-    const struct load_answer *answer = &step->load.answers[position];
-    step->out->results[at].error = answer->error;
-    return answer->error != NULL ? NULL : answer->value;
+    step->out->results[at].error = step->answers[key].error;
+    return step->answers[key].error != NULL ? NULL : step->answers[key].records;
 }
 
 /* Cuts source `at` by a search over the loader's answer. */
@@ -246,7 +299,7 @@ static void pending_end(struct loads *loads)
     CHECK(loads->pending > 0);
     if (--loads->pending == 0) {
         task_withdraw(&loads->finish);
-        task_submit(loads->relations->tasks, &loads->finish);
+        task_submit(loads->relations->shared->tasks, &loads->finish);
     }
 }
 
@@ -287,6 +340,8 @@ static int make_next_level(struct load_step *step, struct level *next)
     unique_pointers_release(&unique);
     next->records = records;
     next->count = count;
+    next->made_up = step->relation->relationship->loader >= LOADER_MODULE &&
+                    !step->relation->relationship->returns_keys;
     next->query = &step->out->item->query;
     return 0;
 }
@@ -300,7 +355,7 @@ static int step_finish(struct load_step *step)
             return no_memory(loads);
         }
         step->out->next = next;
-        int status = level_start(loads, next, loads->relations->now_us);
+        int status = level_start(loads, next, loads->relations->shared->now_us);
         if (status < 0) {
             return status;
         }
@@ -314,36 +369,61 @@ static void on_loaded(struct load *load)
     struct load_step *step = (struct load_step *)load;
     step->loading = false;
     step->loaded = true;
-    task_submit(step->loads->relations->tasks, &step->task);
+    take_answers(step);
+    task_submit(step->loads->relations->shared->tasks, &step->task);
+}
+
+/* Sends the keys that the cache did not have to the coalescer. */
+static int ask_loader(struct load_step *step, size_t missing, uint64_t now_us)
+{
+    struct loads *loads = step->loads;
+    struct load_key *keys = heap_zero(missing, sizeof *keys);
+    if (keys == NULL) {
+        return no_memory(loads);
+    }
+    bool manual = step->relation->relationship->manual;
+    size_t count = 0;
+    for (size_t i = 0; i < step->answer_count; i++) {
+        const struct key_answer *answer = &step->answers[i];
+        if (answer->asked) {
+            keys[count++] = (struct load_key){.bytes = step->key_bytes.bytes + answer->start,
+                                              .size = answer->size,
+                                              .source = answer->source,
+                                              .source_size = manual ? answer->source->size : 0};
+        }
+    }
+    step->load.loader = &step->relation->loader;
+    step->load.origin = loads->origin;
+    step->load.shown = step->shown.bytes;
+    step->load.shown_size = (uint32_t)step->shown.size;
+    step->load.fresh = loads->fresh;
+    step->load.parent = loads->parent;
+    step->load.depth = loads->parent != NULL ? loads->parent->depth + 1 : 0;
+    step->load.deadline_us = loads->deadline_us;
+    step->load.done = on_loaded;
+    int status = coalescer_load(loads->relations->shared->coalescer, &step->load, keys, count,
+                                now_us, loads->eval->error);
+    step->loading = status == 0;
+    heap_free(keys);
+    return status;
 }
 
 static int step_load(struct load_step *step, uint64_t now_us)
 {
     struct loads *loads = step->loads;
-    struct key_list list = {.bytes = BUFFER_INIT, .shown = BUFFER_INIT};
-    int status = collect_keys(step, &list);
-    relation_shown(step->relation, loads->eval, &list.shown);
-    if (list.shown.failed) {
-        status = -CODE_OVERLOADED;
+    relation_shown(step->relation, loads->eval, loads->authorize, &step->out->item->query,
+                   step->level->made_up ? loads->number : 0, &step->shown);
+    if (collect_keys(step) < 0 || step->shown.failed) {
+        return no_memory(loads);
     }
-    if (status < 0) {
-        status = no_memory(loads);
-    } else {
-        step->load.loader = &step->relation->loader;
-        step->load.origin = loads->origin;
-        step->load.shown = list.shown.bytes;
-        step->load.shown_size = (uint32_t)list.shown.size;
-        step->load.fresh = loads->fresh;
-        step->load.deadline_us = loads->deadline_us;
-        step->load.done = on_loaded;
-        status = coalescer_load(loads->relations->coalescer, &step->load, list.keys, list.count,
-                                now_us, loads->eval->error);
-        step->loading = status == 0;
+    size_t missing = ask_cache(step);
+    if (missing > 0 || step->relation->cache == NULL) {
+        return ask_loader(step, missing, now_us);
     }
-    heap_free(list.keys);
-    buffer_release(&list.bytes);
-    buffer_release(&list.shown);
-    return status;
+    step->relation->loader.counters.loads++;
+    step->relation->loader.counters.keys += step->answer_count;
+    task_submit(loads->relations->shared->tasks, &step->task);
+    return 0;
 }
 
 static int step_start(struct loads *loads, struct level *level, struct level_load *out,
@@ -361,9 +441,11 @@ static int step_start(struct loads *loads, struct level *level, struct level_loa
     list_init(&step->link);
     list_append(&loads->items, &step->link);
     task_init(&step->task, cut_run);
-    step->answer_of = arena_alloc(arena, level->count * sizeof *step->answer_of);
+    step->key_of = arena_alloc(arena, level->count * sizeof *step->key_of);
+    step->answers = arena_alloc(arena, level->count * sizeof *step->answers);
     out->results = arena_zero(arena, level->count, sizeof *out->results);
-    if (level->count > 0 && (step->answer_of == NULL || out->results == NULL)) {
+    if (level->count > 0 &&
+        (step->key_of == NULL || step->answers == NULL || out->results == NULL)) {
         return no_memory(loads);
     }
     if (make_cut(step) < 0) {
@@ -418,20 +500,32 @@ int loads_start(struct loads *loads, struct level *level, uint64_t now_us)
     return status;
 }
 
+static void step_release(struct load_step *step)
+{
+    struct coalescer *coalescer = step->loads->relations->shared->coalescer;
+    list_remove(&step->link);
+    task_withdraw(&step->task);
+    if (step->search != NULL) {
+        search_stop(step->search);
+    }
+    if (step->loading) {
+        load_cancel(coalescer, &step->load);
+    } else if (step->loaded) {
+        load_release(coalescer, &step->load);
+    }
+    for (size_t i = 0; i < step->answer_count; i++) {
+        if (step->answers[i].cached != NULL) {
+            cached_result_put(step->relation->cache, step->answers[i].cached);
+        }
+    }
+    buffer_release(&step->shown);
+    buffer_release(&step->key_bytes);
+}
+
 void loads_release(struct loads *loads)
 {
     task_withdraw(&loads->finish);
     while (!list_empty(&loads->items)) {
-        struct load_step *step = CONTAINER_OF(loads->items.next, struct load_step, link);
-        list_remove(&step->link);
-        task_withdraw(&step->task);
-        if (step->search != NULL) {
-            search_stop(step->search);
-        }
-        if (step->loading) {
-            load_cancel(loads->relations->coalescer, &step->load);
-        } else if (step->loaded) {
-            load_release(loads->relations->coalescer, &step->load);
-        }
+        step_release(CONTAINER_OF(loads->items.next, struct load_step, link));
     }
 }

@@ -22,6 +22,9 @@ struct loads {
     uint64_t origin;              /* the connection */
     uint64_t deadline_us;
     bool fresh;
+    bool authorize;
+    uint64_t number;              /* of the call, never used again */
+    struct batch *parent;         /* the batch that the call works for, or NULL */
     /* All is loaded, or *eval->error is set and `failed`. Called once, never from
      * inside loads_start. What was loaded stays valid until loads_release. */
     void (*done)(struct loads *loads);

@@ -252,7 +252,7 @@ static struct reader context_of(const struct batch *batch, uint32_t *pairs)
     return map;
 }
 
-static bool is_made_up(const struct batch *batch)
+bool outside_is_made_up(const struct batch *batch)
 {
     struct reader in = reader_of(batch->shown, batch->shown_size);
     reader_next(&in);
@@ -307,7 +307,7 @@ int outside_open(const struct relation *relation, struct batch *batch, size_t ex
     struct arena *arena = &batch->arena;
     const struct resource *source = relation->relationship->source;
     struct store *store = store_of(relation, source);
-    bool made_up = is_made_up(batch);
+    bool made_up = outside_is_made_up(batch);
     struct outside_batch *open = arena_zero(arena, 1, sizeof *open);
     const struct record **sources = arena_zero(arena, batch->count, sizeof *sources);
     void *room = arena_zero(arena, 1, extra > 0 ? extra : 1);

@@ -34,6 +34,9 @@ void outside_shown(const struct relation *relation, const struct eval *eval, boo
 void outside_context(const struct batch *batch, uint64_t timeout_ms, bool with_batch,
                      struct buffer *out);
 
+/* Whether the batch's sources were made up by a loader. */
+bool outside_is_made_up(const struct batch *batch);
+
 /* The parts of a batch's context, for reads on its behalf. Slices of the batch. */
 struct outside_identity {
     const uint8_t *actor; /* map, or NULL */
@@ -53,7 +56,10 @@ void outside_sources(const struct relation *relation, const struct batch *batch,
  * one as it came), copied into the batch's arena by outside_open. */
 const struct record *outside_source(const struct batch *batch, size_t key);
 
-/* Called first by a loader's `start`: resolves and copies the sources into the
+/* Hold the relation while a batch is out (relation_hold), let it go when it has
+ * ended: the loader's duty.
+ *
+ * Called first by a loader's `start`: resolves and copies the sources into the
  * batch's arena and sets batch->context to the result. `extra` bytes of zeroed
  * room for the loader's own follow (outside_extra). 0, or -CODE_OVERLOADED. */
 int outside_open(const struct relation *relation, struct batch *batch, size_t extra);

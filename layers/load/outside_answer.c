@@ -274,11 +274,15 @@ static int answer_source(struct taking *taking, size_t at, struct reader in)
 
 /* ---- The whole ---- */
 
-static int misshapen(const struct relation *relation, struct error *error, const char *format,
-                     size_t asked, const char *came)
+static int misshapen(const struct relation *relation, struct error *error, size_t asked,
+                     const char *came)
 {
-    error_set(error, CODE_LOADER_FAILED, format, relation->relationship->full_name, asked, came);
-    error_relationship(error, relation->relationship->full_name);
+    const char *name = relation->relationship->full_name;
+    error_set(error, CODE_LOADER_FAILED,
+              "%s: expected a list of %zu answers, one for each record, or a map by primary key, "
+              "got %s",
+              name, asked, came);
+    error_relationship(error, name);
     return -CODE_LOADER_FAILED;
 }
 
@@ -368,16 +372,12 @@ int outside_take(const struct relation *relation, struct batch *batch, size_t fr
     struct reader in = *answer;
     struct token token = reader_next(&in);
     if (!reader_skip(answer) || !is_container(token.kind)) {
-        return misshapen(relation, error,
-                         "%s: expected a list of %zu answers or a map by primary key, got %s",
-                         count, token_describe(&token));
+        return misshapen(relation, error, count, token_describe(&token));
     }
     if (token.kind == TOKEN_ARRAY && token.count != count) {
         char came[48];
-        snprintf(came, sizeof came, "%u", token.count);
-        return misshapen(relation, error,
-                         "%s: expected a list of %zu answers, one for each record, got %s", count,
-                         came);
+        snprintf(came, sizeof came, "a list of %u", token.count);
+        return misshapen(relation, error, count, came);
     }
     struct taking taking = {.relation = relation,
                             .destination = relation->relationship->destination,

@@ -2,422 +2,246 @@
 
 #include <stddef.h>
 #include <string.h>
-#include <time.h>
 
+#include "layers/load/invalidation.h"
+#include "layers/load/outside.h"
+#include "layers/load/records_loader.h"
 #include "protocol/base/check.h"
-#include "protocol/msgpack/reader.h"
-#include "protocol/msgpack/writer.h"
-
-/* The happy path is relation_start -> work_run (a slice or several) ->
- * coalescer_complete. Possible failures are: no memory for the work (the batch
- * fails at once), a search that fails (filter_steps, memory: the batch fails),
- * and the coalescer's cancel, after which the work forgets the batch. */
-
-/* A batch that is being answered. It lives in the batch's arena, but for the
- * pin and the task, which are in lists: so it ends before the batch does. */
-struct work {
-    struct task task;
-    struct relation *relation;
-    struct batch *batch;
-    struct eval eval;
-    struct error error;
-    struct pin pin;
-    struct search *search;
-    struct related_records *answers;
-    const struct record **sources;   /* of a manual relationship, as the batch was formed */
-    size_t at;                       /* the key that is searched */
-    bool searching;
-    bool held;                       /* outlived its turn: pinned, counted as busy */
-    struct search_input input;
-    struct expr_records source;
-};
-
-static bool work_run(struct task *task, uint64_t *budget);
 
 static struct relation *relation_of(struct loader *loader)
 {
     return CONTAINER_OF(loader, struct relation, loader);
 }
 
-static bool bit_test(const uint64_t *bits, unsigned position)
+static bool is_outside(const struct relation *relation)
 {
-    return (bits[position / 64] >> (position % 64)) & 1;
+    return relation->relationship->loader == LOADER_MODULE ||
+           relation->relationship->loader == LOADER_REMOTE;
 }
 
-static void bit_set(uint64_t *bits, unsigned position)
+static const struct outside_loaders *loaders_of(const struct relation *relation)
 {
-    bits[position / 64] |= UINT64_C(1) << (position % 64);
+    const struct relations_owner *shared = relation->owner->shared;
+    return relation->relationship->loader == LOADER_MODULE ? shared->modules : shared->remotes;
 }
 
-/* The work leaves all lists; the batch's memory is the coalescer's again. */
-static void work_end(struct work *work)
-{
-    struct relation *relation = work->relation;
-    search_stop(work->search);
-    task_withdraw(&work->task);
-    if (work->held) {
-        pin_put(&work->pin);
-        if (--relation->in_flight == 0) {
-            list_remove(&relation->busy);
-        }
-    }
-}
+/* ---- The loader's face ---- */
 
-/* A batch that does not end in its turn keeps the records that it found, and
- * can be overtaken by writes from now on. */
-static void work_hold(struct work *work)
-{
-    struct relation *relation = work->relation;
-    if (work->held) {
-        return;
-    }
-    work->held = true;
-    pin_take(relation->owner->world, &work->pin);
-    if (relation->in_flight++ == 0) {
-        list_append(&relation->owner->busy, &relation->busy);
-    }
-}
-
-static void work_fail(struct work *work)
-{
-    struct relation *relation = work->relation;
-    struct batch *batch = work->batch;
-    struct error error = work->error;
-    work_end(work);
-    coalescer_fail(relation->owner->coalescer, batch, &error, relation->owner->now_us);
-}
-
-/* The source record as it is stored now, when the batch is formed; one that a
- * loader made up is shown as it came. */
-static const struct record *current_source(const struct relation *relation,
-                                           const struct load_key *key)
-{
-    struct store *store = relation->owner->stores[relation->relationship->source->position];
-    const struct record *stored = store->ops->find(store, key->bytes, key->size);
-    return stored != NULL ? stored : key->source;
-}
-
-static int work_begin_key(struct work *work)
-{
-    const struct load_key *key = &work->batch->keys[work->at];
-    work->input = (struct search_input){0};
-    if (work->relation->relationship->manual) {
-        work->source = (struct expr_records){.record = work->sources[work->at]};
-        work->input.outer = &work->source;
-    } else {
-        work->input.key = key->bytes;
-        work->input.key_size = key->size;
-    }
-    work->searching = true;
-    return search_start(work->search, &work->input);
-}
-
-static bool work_run(struct task *task, uint64_t *budget)
-{
-    struct work *work = CONTAINER_OF(task, struct work, task);
-    struct batch *batch = work->batch;
-    while (work->at < batch->count) {
-        if (!work->searching && work_begin_key(work) < 0) {
-            work_fail(work);
-            return true;
-        }
-        struct related_records *answer = &work->answers[work->at];
-        switch (search_run(work->search, budget, &answer->records, &answer->count)) {
-        case RUN_MORE:
-            work_hold(work);
-            return false;
-        case RUN_FAILED:
-            work_fail(work);
-            return true;
-        case RUN_DONE:
-            break;
-        }
-        batch->answers[work->at] = (struct load_answer){.value = answer};
-        work->searching = false;
-        work->at++;
-        *budget -= *budget > 0; /* a key costs too, so that many empty ones end a slice */
-        if (*budget == 0 && work->at < batch->count) {
-            work_hold(work);
-            return false;
-        }
-    }
-    struct relations *owner = work->relation->owner;
-    work_end(work);
-    coalescer_complete(owner->coalescer, batch, owner->now_us);
-    return true;
-}
-
-/* ---- What is shown: [actor, tenant], nil for what the loader does not look at ---- */
-
-void relation_shown(const struct relation *relation, const struct eval *eval, struct buffer *out)
-{
-    if (!relation->shows_actor && !relation->shows_tenant) {
-        return;
-    }
-    write_array(out, 2);
-    if (relation->shows_actor && eval->actor != NULL) {
-        buffer_append(out, eval->actor, eval->actor_size);
-    } else {
-        write_nil(out);
-    }
-    if (relation->shows_tenant) {
-        value_write(out, &eval->tenant);
-    } else {
-        write_nil(out);
-    }
-}
-
-static void take_shown(struct eval *eval, const struct batch *batch)
-{
-    if (batch->shown_size == 0) {
-        return;
-    }
-    struct reader in = reader_of(batch->shown, batch->shown_size);
-    const uint8_t *actor = NULL;
-    size_t actor_size = 0;
-    reader_next(&in);
-    bool given = reader_peek(&in) == TOKEN_MAP;
-    reader_value(&in, &actor, &actor_size);
-    if (given) {
-        eval->actor = actor;
-        eval->actor_size = (uint32_t)actor_size;
-    }
-    struct token tenant = reader_next(&in);
-    if (tenant.kind == TOKEN_STRING) {
-        eval->tenant =
-            (struct value){.kind = VALUE_TEXT, .size = tenant.size, .bytes = tenant.bytes};
-    } else if (tenant.kind == TOKEN_INTEGER) {
-        eval->tenant = (struct value){.kind = VALUE_INTEGER, .integer = tenant.integer};
-    }
-}
-
-static void eval_open(struct work *work)
-{
-    struct relations *owner = work->relation->owner;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    work->eval = (struct eval){.stores = owner->stores,
-                               .arena = &work->batch->arena,
-                               .now = {.seconds = now.tv_sec,
-                                       .nanoseconds = (uint32_t)now.tv_nsec},
-                               .steps_left = owner->limits->filter_steps,
-                               .steps_max = owner->limits->filter_steps,
-                               .error = &work->error};
-    error_clear(&work->error);
-    take_shown(&work->eval, work->batch);
-}
-
-/* Later slices may come when a source was replaced, or its call has gone. */
-static bool take_sources(struct work *work)
-{
-    const struct batch *batch = work->batch;
-    if (!work->relation->relationship->manual) {
-        return true;
-    }
-    work->sources = arena_alloc(&work->batch->arena, batch->count * sizeof *work->sources);
-    for (size_t i = 0; work->sources != NULL && i < batch->count; i++) {
-        work->sources[i] = current_source(work->relation, &batch->keys[i]);
-    }
-    return work->sources != NULL;
-}
-
-/* The loader's face: a batch becomes a task, run in this turn's flush. */
 static void relation_start(struct loader *loader, struct batch *batch)
 {
     struct relation *relation = relation_of(loader);
-    struct relations *owner = relation->owner;
-    struct work *work = arena_zero(&batch->arena, 1, sizeof *work);
-    struct error error = ERROR_INIT;
-    if (work == NULL) {
-        error_set(&error, CODE_OVERLOADED, "%s: no memory for a batch", loader->name);
-        coalescer_fail(owner->coalescer, batch, &error, owner->now_us);
+    if (!is_outside(relation)) {
+        records_loader_start(relation, batch);
         return;
     }
-    task_init(&work->task, work_run);
-    work->relation = relation;
-    work->batch = batch;
-    eval_open(work);
-    batch->context = work;
-    work->answers = arena_zero(&batch->arena, batch->count, sizeof *work->answers);
-    work->search = search_create(&relation->spec, &work->eval);
-    if (work->answers == NULL || work->search == NULL || !take_sources(work)) {
-        error_set(&error, CODE_OVERLOADED, "%s: no memory for a batch", loader->name);
-        coalescer_fail(owner->coalescer, batch, &error, owner->now_us);
-        return;
-    }
-    task_submit(owner->tasks, &work->task);
+    const struct outside_loaders *loaders = loaders_of(relation);
+    loaders->start(loaders->context, relation, batch);
 }
 
 static bool relation_cancel(struct loader *loader, struct batch *batch)
 {
-    (void)loader;
-    work_end(batch->context);
-    return true;
+    struct relation *relation = relation_of(loader);
+    if (!is_outside(relation)) {
+        return records_loader_cancel(relation, batch);
+    }
+    const struct outside_loaders *loaders = loaders_of(relation);
+    return loaders->cancel(loaders->context, relation, batch);
 }
 
-/* A write overtakes what is in flight of the relations that read its resource.
- * Most of the time none is: batches end in the turn in which they begin. */
-static void on_write(struct write_listener *listener, const struct write_event *event)
+/* An answer that nothing overtook goes into the cache, unless its source was
+ * made up by a loader, and so means something within one call only. */
+static void relation_filled(struct loader *loader, struct batch *batch, size_t key)
 {
-    struct relations *relations = CONTAINER_OF(listener, struct relations, listener);
-    LIST_EACH(node, &relations->busy)
-    {
-        struct relation *relation = CONTAINER_OF(node, struct relation, busy);
-        /* Positions mean something within one schema only. */
-        if (event->resource->schema != relations->schema ||
-            bit_test(relation->reads, event->resource->position)) {
-            coalescer_overtake(relations->coalescer, &relation->loader, NULL, 0);
-        }
+    struct relation *relation = relation_of(loader);
+    const struct related_records *answer = batch->answers[key].value;
+    if (is_outside(relation) && outside_is_made_up(batch)) {
+        return;
+    }
+    result_cache_fill(relation->cache, batch->shown, batch->shown_size, batch->keys[key].bytes,
+                      batch->keys[key].size, answer->records, answer->count,
+                      relation->relationship->destination->field_count,
+                      relation->owner->shared->now_us);
+}
+
+/* ---- What is shown ---- */
+
+void relation_shown(const struct relation *relation, const struct eval *eval, bool authorize,
+                    const struct query *query, uint64_t made_up_by, struct buffer *out)
+{
+    if (is_outside(relation)) {
+        outside_shown(relation, eval, authorize, query, made_up_by, out);
+    } else {
+        records_loader_shown(relation, eval,
+                             relation->relationship->manual ? made_up_by : 0, out);
+    }
+}
+
+/* ---- Being overtaken ---- */
+
+static void settle_active(struct relation *relation)
+{
+    list_remove(&relation->active);
+    if (relation->cache != NULL || relation->in_flight > 0) {
+        list_append(&relation->owner->active, &relation->active);
+    }
+}
+
+void relation_hold(struct relation *relation)
+{
+    if (relation->in_flight++ == 0) {
+        settle_active(relation);
+    }
+}
+
+void relation_let_go(struct relation *relation)
+{
+    CHECK(relation->in_flight > 0);
+    if (--relation->in_flight == 0) {
+        settle_active(relation);
     }
 }
 
 uint64_t relation_invalidate(struct relation *relation, const uint8_t *key, size_t size)
 {
-    coalescer_overtake(relation->owner->coalescer, &relation->loader, key, size);
-    return 0;
+    coalescer_overtake(relation->owner->shared->coalescer, &relation->loader, key, size);
+    if (relation->cache == NULL) {
+        return 0;
+    }
+    return key != NULL ? result_cache_drop(relation->cache, key, size)
+                       : result_cache_drop_all(relation->cache);
+}
+
+/* Most of the time no relation is active: batches from records end in the turn
+ * in which they begin, and only outside loaders are worth a cache. */
+static void on_write(struct write_listener *listener, const struct write_event *event)
+{
+    struct relations *relations = CONTAINER_OF(listener, struct relations, listener);
+    LIST_EACH(node, &relations->active)
+    {
+        invalidation_on_write(CONTAINER_OF(node, struct relation, active), event);
+    }
 }
 
 /* ---- Opening ---- */
 
-static int add_reads(struct relation *relation, const struct relationship *relationship,
-                     struct arena *arena);
-
-/* The resources that a filter reads by paths and exists; a schema has no circles
- * among relationships that read each other, so this ends. */
-static int add_filter_reads(struct relation *relation, const struct expr *filter,
-                            struct arena *arena)
-{
-    struct expr_uses uses;
-    if (filter == NULL) {
-        return 0;
-    }
-    int status = expr_uses(filter, arena, &uses);
-    relation->shows_actor |= uses.actor;
-    relation->shows_tenant |= uses.tenant;
-    for (size_t i = 0; status == 0 && i < uses.relationship_count; i++) {
-        status = add_reads(relation, uses.relationships[i], arena);
-    }
-    return status;
-}
-
-static int add_reads(struct relation *relation, const struct relationship *relationship,
-                     struct arena *arena)
-{
-    bit_set(relation->reads, relationship->source->position);
-    bit_set(relation->reads, relationship->destination->position);
-    if (relationship->through != NULL) {
-        bit_set(relation->reads, relationship->through->position);
-    }
-    int status = add_filter_reads(relation, relationship->loader_filter, arena);
-    if (status == 0) {
-        status = add_filter_reads(relation, relationship->filter, arena);
-    }
-    for (unsigned i = 0; status == 0 && relationship->order != NULL &&
-                         i < relationship->order->count;
-         i++) {
-        status = add_filter_reads(relation, relationship->order->items[i].path, arena);
-    }
-    return status;
-}
-
-/* The loader's spec: the join or the manual filter, the relationship's filter
- * where all sources of a key agree on it, and its order; no limit, no offset. */
-static int make_spec(struct relation *relation, struct arena *arena)
+static int open_cache(struct relation *relation)
 {
     const struct relationship *relationship = relation->relationship;
-    struct search_spec *spec = &relation->spec;
-    *spec = (struct search_spec){.resource = relationship->destination,
-                                 .order = relationship->order};
-    struct expr_uses uses = {0};
-    if (relationship->filter != NULL) {
-        int status = expr_uses(relationship->filter, arena, &uses);
-        if (status < 0) {
-            return status;
-        }
+    if (!relationship->cached || relation->uses_now) {
+        return 0;
     }
-    relation->filter_per_source = uses.parent && !relationship->manual;
-    if (relationship->manual) {
-        spec->filters[spec->filter_count++] = relationship->loader_filter;
-    } else if (relationship->through != NULL) {
-        spec->join = &relationship->through_source;
-        spec->through = relationship;
-    } else {
-        spec->join = &relationship->destination_fields;
+    const struct result_cache_limits limits = {.bytes_max = relationship->cache_bytes_max,
+                                               .ttl_us = relationship->cache_ttl_us,
+                                               .stale_us = relationship->stale_if_error_us};
+    relation->cache = result_cache_create(&limits);
+    if (relation->cache == NULL) {
+        return -CODE_OVERLOADED;
     }
-    if (relationship->filter != NULL && !relation->filter_per_source) {
-        spec->filters[spec->filter_count++] = relationship->filter;
-    }
-    return search_plan(spec, arena);
+    relation->loader.filled = relation_filled;
+    settle_active(relation);
+    return 0;
 }
 
-static int relation_open(struct relation *relation, struct relations *owner,
-                         const struct relationship *relationship)
+static int open_loader(struct relation *relation, struct error *error)
 {
-    size_t words = (owner->schema->resource_count + 63u) / 64u;
+    const struct outside_loaders *loaders = loaders_of(relation);
+    if (!is_outside(relation)) {
+        return 0;
+    }
+    if (loaders == NULL) {
+        return error_set(error, CODE_INVALID_REQUEST, "%s: this loader is not supported here",
+                         relation->relationship->full_name);
+    }
+    return loaders->open(loaders->context, relation, error);
+}
+
+static void close_relation(struct relation *relation)
+{
+    struct relations_owner *shared = relation->owner->shared;
+    coalescer_remove(shared->coalescer, &relation->loader);
+    list_remove(&relation->active);
+    if (is_outside(relation)) {
+        loaders_of(relation)->close(loaders_of(relation)->context, relation);
+    }
+    if (relation->cache != NULL) {
+        result_cache_free(relation->cache);
+    }
+}
+
+static int open_relation(struct relation *relation, struct relations *owner,
+                         const struct relationship *relationship, struct error *error)
+{
     relation->relationship = relationship;
     relation->owner = owner;
     relation->loader.name = relationship->full_name;
     relation->loader.limits = relationship->batch;
     relation->loader.start = relation_start;
     relation->loader.cancel = relation_cancel;
-    list_init(&relation->busy);
-    relation->reads = arena_zero(&owner->arena, words, sizeof *relation->reads);
-    if (relation->reads == NULL) {
-        return -CODE_OVERLOADED;
+    list_init(&relation->active);
+    int status = open_loader(relation, error);
+    if (status < 0) {
+        return status;
     }
-    int status = add_reads(relation, relationship, &owner->arena);
+    status = invalidation_open(relation, &owner->arena);
+    if (status == 0 && !is_outside(relation)) {
+        status = records_loader_open(relation, &owner->arena);
+    }
+    relation->filter_per_source |= is_outside(relation) && relationship->filter != NULL;
     if (status == 0) {
-        status = make_spec(relation, &owner->arena);
+        status = open_cache(relation);
     }
-    return status < 0 ? status : coalescer_add(owner->coalescer, &relation->loader);
+    if (status == 0) {
+        status = coalescer_add(owner->shared->coalescer, &relation->loader);
+    }
+    if (status < 0) {
+        close_relation(relation);
+        error_set(error, CODE_OVERLOADED, "%s: no memory for the relationship",
+                  relationship->full_name);
+    }
+    return status;
 }
 
-static void remove_loaders(struct relations *relations, size_t count)
+static void close_all(struct relations *relations)
 {
-    for (size_t i = 0; i < count; i++) {
-        coalescer_remove(relations->coalescer, &relations->all[i].loader);
+    while (relations->opened > 0) {
+        close_relation(&relations->all[--relations->opened]);
     }
+    arena_release(&relations->arena);
 }
 
 int relations_open(struct relations *relations, const struct schema *schema,
-                   struct store *const *stores, struct world *world,
-                   struct coalescer *coalescer, struct task_queue *tasks,
-                   const struct limits *limits)
+                   struct store *const *stores, struct relations_owner *shared,
+                   struct error *error)
 {
-    *relations = (struct relations){.schema = schema,
-                                    .stores = stores,
-                                    .world = world,
-                                    .coalescer = coalescer,
-                                    .tasks = tasks,
-                                    .limits = limits};
-    list_init(&relations->busy);
+    *relations = (struct relations){.schema = schema, .stores = stores, .shared = shared};
+    list_init(&relations->active);
     arena_init(&relations->arena, 0);
-    size_t opened = 0;
     relations->all = arena_zero(&relations->arena, schema->relationship_count + 1u,
                                 sizeof *relations->all);
-    int status = relations->all == NULL ? -CODE_OVERLOADED : 0;
+    int status = relations->all != NULL
+                     ? 0
+                     : error_set(error, CODE_OVERLOADED, "no memory for the relationships");
     for (unsigned r = 0; status == 0 && r < schema->resource_count; r++) {
         const struct resource *resource = &schema->resources[r];
         for (unsigned i = 0; status == 0 && i < resource->relationship_count; i++) {
             const struct relationship *relationship = &resource->relationships[i];
-            CHECK(relationship->number == opened);
-            status = relation_open(&relations->all[opened], relations, relationship);
-            opened += status == 0;
+            CHECK(relationship->number == relations->opened);
+            status = open_relation(&relations->all[relations->opened], relations, relationship,
+                                   error);
+            relations->opened += status == 0;
         }
     }
     if (status < 0) {
-        remove_loaders(relations, opened);
-        arena_release(&relations->arena);
+        close_all(relations);
         return status;
     }
     relations->listener.on_write = on_write;
-    world_listen(world, &relations->listener);
+    world_listen(shared->world, &relations->listener);
     return 0;
 }
 
 void relations_close(struct relations *relations)
 {
     list_remove(&relations->listener.link);
-    remove_loaders(relations, relations->schema->relationship_count);
-    arena_release(&relations->arena);
+    close_all(relations);
 }

@@ -120,7 +120,6 @@ static void test_get(void **state)
     EXPECT_ERROR("get", "['team', 1, {'select': ['nam']}]", "unknown_field");
     EXPECT_ERROR("get", "['team', 1, {'identity': 'nam'}]", "invalid_request");
     EXPECT_ERROR("get", "['team', 1, {'shape': 'round'}]", "invalid_request");
-    EXPECT_ERROR("get", "['team', 1, {'batch': 7}]", "invalid_request");
 }
 
 static void test_get_many(void **state)

@@ -31,7 +31,7 @@
     X(OPTIONS, "options", "JSON", "further options of the call")                          \
     X(UPSERT, "upsert", NULL, "change the records that are there already")                \
     X(ONLY_KNOWN, "only-known", NULL, "leave out fields that the resource does not have") \
-    X(RENAME, "rename", "NAMES", "OLD=NEW,...: call fields of the file by other names")      \
+    X(RENAME, "rename", "NAMES", "OLD=NEW,...: call fields of the file by other names")   \
     X(BATCH, "batch", "N", "records in one call (10000, or what the daemon allows)")      \
     X(PAGE, "page", "N", "records in one call (1000)")
 

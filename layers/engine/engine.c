@@ -134,6 +134,12 @@ void engine_free(struct engine *engine)
     heap_free(engine);
 }
 
+void engine_use_modules(struct engine *engine, const struct outside_loaders *modules)
+{
+    CHECK(engine->realm == NULL);
+    engine->shared.modules = modules;
+}
+
 int engine_use_schema(struct engine *engine, struct schema *schema, struct error *error)
 {
     if (engine->realm != NULL) {

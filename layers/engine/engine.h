@@ -22,6 +22,11 @@ struct engine *engine_create(const struct limits *limits);
 /* Everything pending must have ended (engine_close, then turns until quiet). */
 void engine_free(struct engine *engine);
 
+/* The loaders of module relationships; before the first schema. They must
+ * outlive the engine. Without them schemas that name modules are refused. */
+struct outside_loaders;
+void engine_use_modules(struct engine *engine, const struct outside_loaders *modules);
+
 /* The first schema, or the next one: takes a reference. For a next one, records
  * stay; -CODE_INVALID_REQUEST says why a change is not safe, and the engine
  * goes on as before. Calls under way finish on theirs. */

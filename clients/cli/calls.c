@@ -361,7 +361,7 @@ static void write_param(struct buffer *out, const char *text)
 int call_run(struct cli *cli, struct args *args)
 {
     struct buffer params[ARGS_WORDS_MAX] = {{0}};
-    struct relata_value values[ARGS_WORDS_MAX];
+    struct relata_value values[ARGS_WORDS_MAX] = {{NULL, 0}};
     size_t count = args->count - 2;
     for (size_t i = 0; i < count; i++) {
         write_param(&params[i], args->words[i + 2]);

@@ -12,7 +12,11 @@
  * for what comes after the last key of the page before, so that none is larger
  * than an answer may be, and records that are written meanwhile shift nothing. */
 
-enum { PAGE_RECORDS = 1000 };
+enum {
+    FIRST_PAGE_RECORDS = 1000,
+    PAGE_RECORDS_MAX = 100000,
+    PAGE_BYTES = 16 << 20 /* what a page is to have, once it is known how large records are */
+};
 
 struct export_work {
     struct cli *cli;
@@ -21,8 +25,9 @@ struct export_work {
     json_t *params;         /* the caller's, for the filter; may be NULL */
     json_t *select;         /* may be NULL */
     struct catalog_key key; /* of the resource */
-    uint64_t page;
-    struct buffer last; /* the key fields' values of the last record: one map; empty at first */
+    uint64_t page;          /* records */
+    bool page_is_given;     /* by --page */
+    struct buffer last;     /* the key fields' values of the last record: one map; empty at first */
 };
 
 /* `(a > $after_0) or (a == $after_0 and b > $after_1) ...`: what stands after
@@ -125,6 +130,18 @@ static int print_page(struct export_work *work, struct relata_value records)
     return status;
 }
 
+/* Where no index has the order of the primary key, a page costs the daemon a look
+ * at every record: so pages are as large as is sensible. */
+static void fit_page(struct export_work *work, struct relata_value records)
+{
+    size_t count = relata_value_count(records);
+    if (work->page_is_given || count == 0) {
+        return;
+    }
+    uint64_t fitting = PAGE_BYTES / (records.size / count + 1) + 1;
+    work->page = fitting < PAGE_RECORDS_MAX ? fitting : PAGE_RECORDS_MAX;
+}
+
 /* One page; *is_last where there is nothing after it. */
 static int export_page(struct export_work *work, bool *is_last)
 {
@@ -146,6 +163,7 @@ static int export_page(struct export_work *work, bool *is_last)
     struct relata_value records = relata_reply_value(reply);
     *is_last = relata_value_count(records) < work->page;
     int status = print_page(work, records);
+    fit_page(work, records);
     relata_reply_free(reply);
     return status;
 }
@@ -163,7 +181,8 @@ static int export_all(struct export_work *work)
 /* The flags; false after it has said what is wrong. */
 static bool take_flags(struct export_work *work, struct args *args)
 {
-    work->page = PAGE_RECORDS;
+    work->page = FIRST_PAGE_RECORDS;
+    work->page_is_given = args_has(args, ARGS_PAGE);
     if (!args_number(args, ARGS_PAGE, &work->page) || work->page == 0 || work->page > INT32_MAX) {
         cli_usage("--page wants a number above 0");
         return false;

@@ -280,6 +280,7 @@ static int open_engine(struct daemon *daemon, struct schema *schema)
         log_event(LOG_ERROR, "start_failed", "reason", "there is no memory");
         return -1;
     }
+    engine_use_clock(daemon->engine, loop_now_us);
     if (engine_use_schema(daemon->engine, schema, &error) != 0) {
         log_event(LOG_ERROR, "start_failed", "reason", "%s", error.message);
         engine_free(daemon->engine);

@@ -134,6 +134,11 @@ void engine_free(struct engine *engine)
     heap_free(engine);
 }
 
+void engine_use_clock(struct engine *engine, uint64_t (*clock_us)(void))
+{
+    engine->shared.clock_us = clock_us;
+}
+
 void engine_use_modules(struct engine *engine, const struct outside_loaders *modules)
 {
     CHECK(engine->realm == NULL);

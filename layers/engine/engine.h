@@ -22,6 +22,9 @@ struct engine *engine_create(const struct limits *limits);
 /* Everything pending must have ended (engine_close, then turns until quiet). */
 void engine_free(struct engine *engine);
 
+/* A clock of the same time as engine_turn's, for latencies within a turn. */
+void engine_use_clock(struct engine *engine, uint64_t (*clock_us)(void));
+
 /* The loaders of module relationships; before the first schema. They must
  * outlive the engine. Without them schemas that name modules are refused. */
 struct outside_loaders;

@@ -114,7 +114,7 @@ static bool work_run(struct task *task, uint64_t *budget)
     }
     struct relations_owner *shared = shared_of(work);
     work_end(work);
-    coalescer_complete(shared->coalescer, batch, shared->now_us);
+    coalescer_complete(shared->coalescer, batch, relations_clock(shared));
     return true;
 }
 

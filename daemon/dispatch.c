@@ -17,11 +17,11 @@
  * same room, so that there is one way only; rooms are kept for use again. */
 struct request {
     struct call call;
-    struct list link;          /* in client->requests, or in dispatch->idle */
+    struct list link; /* in client->requests, or in dispatch->idle */
     struct dispatch *dispatch;
     struct client *client;
     uint32_t id;
-    bool answered;             /* false for notifications: nobody waits */
+    bool answered; /* false for notifications: nobody waits */
     uint64_t work_bytes;
 };
 
@@ -34,13 +34,13 @@ struct params {
 
 struct method {
     const char *name;
-    unsigned params;           /* beside the options */
-    uint32_t options;          /* bits */
+    unsigned params;  /* beside the options */
+    uint32_t options; /* bits */
     /* Answers at once; NULL: the engine's, by kind. */
-    int (*answer)(struct dispatch *dispatch, struct client *client,
-                  const struct options *options, struct buffer *out, struct error *error);
+    int (*answer)(struct dispatch *dispatch, struct client *client, const struct options *options,
+                  struct buffer *out, struct error *error);
     enum call_kind kind;
-    bool changes;              /* also executed as a notification */
+    bool changes; /* also executed as a notification */
 };
 
 static int answer_ping(struct dispatch *dispatch, struct client *client,
@@ -53,11 +53,11 @@ static int answer_stats(struct dispatch *dispatch, struct client *client,
                         const struct options *options, struct buffer *out, struct error *error);
 
 static const struct method methods[] = {
-#define X(call, text, count, bits)                                                                 \
-    {.name = (text),                                                                               \
-     .params = (count),                                                                            \
-     .options = (bits),                                                                            \
-     .kind = CALL_##call,                                                                          \
+#define X(call, text, count, bits) \
+    {.name = (text),               \
+     .params = (count),            \
+     .options = (bits),            \
+     .kind = CALL_##call,          \
      .changes = CALL_##call >= CALL_CREATE},
     RELATA_CALLS(X)
 #undef X
@@ -71,8 +71,8 @@ static const struct method methods[] = {
 };
 
 /* Names that are taken, and answer clearly. */
-static const char *const later_methods[] = {"provide",    "unprovide", "changed", "watch",
-                                            "snapshot",   "atomically", "explain", "aggregate"};
+static const char *const later_methods[] = {"provide",  "unprovide",  "changed", "watch",
+                                            "snapshot", "atomically", "explain", "aggregate"};
 
 /* ---- Methods that are answered here ---- */
 
@@ -112,8 +112,8 @@ static void write_limits(struct buffer *out, const struct limits *limits)
     RELATA_LIMITS(X)
 #undef X
     write_map(out, count);
-#define X(name, value, meaning)                                                                    \
-    write_text(out, #name);                                                                        \
+#define X(name, value, meaning) \
+    write_text(out, #name);     \
     write_unsigned(out, limits->name);
     RELATA_LIMITS(X)
 #undef X
@@ -379,8 +379,7 @@ static int split_params(const struct method *method, const struct message *messa
     if (list.count <= method->params) {
         return 0;
     }
-    return options_read(&params->at[method->params], method->options, method->name, options,
-                        error);
+    return options_read(&params->at[method->params], method->options, method->name, options, error);
 }
 
 /* A call that takes turns: it is its client's now, its id in use. */

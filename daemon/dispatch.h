@@ -15,12 +15,12 @@
 /* Counters of the daemon itself, which the connections keep too. */
 struct daemon_counters {
     uint64_t started_us;
-    uint64_t connections;      /* now */
+    uint64_t connections; /* now */
     uint64_t requests;
     uint64_t errors[CODE_COUNT];
     uint64_t bytes_in;
     uint64_t bytes_out;
-    uint64_t loop_lag_us;      /* how late the loop is: the longest recent turn */
+    uint64_t loop_lag_us; /* how late the loop is: the longest recent turn */
 };
 
 /* Bytes of requests, loader answers and output under way, all connections
@@ -34,9 +34,9 @@ struct dispatch {
     const struct limits *limits;
     struct daemon_counters *counters;
     struct work *work;
-    uint64_t timeout_us;       /* of calls that name none */
-    uint64_t now_us;           /* set by the loop at the start of a turn's work */
-    struct list idle;          /* rooms of requests, to be used again */
+    uint64_t timeout_us; /* of calls that name none */
+    uint64_t now_us;     /* set by the loop at the start of a turn's work */
+    struct list idle;    /* rooms of requests, to be used again */
     size_t idle_count;
 };
 

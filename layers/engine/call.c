@@ -56,152 +56,17 @@ void call_release(struct call *call)
     buffer_release(&call->rendered);
 }
 
-static int no_memory(struct call *call)
-{
-    return error_set(&call->error, CODE_OVERLOADED, "no memory for the call");
-}
-
-/* ---- Options ---- */
-
-/* What is read later must not lie in the connection's buffer. */
-static int keep_bytes(struct call *call, struct reader *reader)
-{
-    if (reader->at == NULL) {
-        return 0;
-    }
-    size_t size = (size_t)(reader->end - reader->at);
-    const uint8_t *bytes = arena_copy(&call->arena, reader->at, size);
-    if (bytes == NULL) {
-        return no_memory(call);
-    }
-    *reader = reader_of(bytes, size);
-    return 0;
-}
-
-static int keep_request(struct call *call)
-{
-    int status = 0;
-    for (unsigned i = 0; status == 0 && i < CALL_PARAMS_MAX; i++) {
-        status = keep_bytes(call, &call->params[i]);
-    }
-    for (unsigned i = 0; status == 0 && i < OPTION_COUNT; i++) {
-        status = keep_bytes(call, &call->options.at[i]);
-    }
-    return status;
-}
-
-static int read_actor(struct call *call)
-{
-    if (!options_given(&call->options, OPTION_ACTOR)) {
-        return 0;
-    }
-    struct reader in = call->options.at[OPTION_ACTOR];
-    struct token token = reader_next(&in);
-    if (token.kind != TOKEN_MAP) {
-        return error_set(&call->error, CODE_INVALID_REQUEST,
-                         "actor: expected a map of facts, got %s", token_describe(&token));
-    }
-    call->eval.actor = call->options.at[OPTION_ACTOR].at;
-    call->eval.actor_size =
-        (uint32_t)(call->options.at[OPTION_ACTOR].end - call->options.at[OPTION_ACTOR].at);
-    return 0;
-}
-
-static int read_tenant(struct call *call)
-{
-    if (!options_given(&call->options, OPTION_TENANT)) {
-        return 0;
-    }
-    struct reader in = call->options.at[OPTION_TENANT];
-    struct token token = reader_next(&in);
-    if (token.kind == TOKEN_INTEGER) {
-        call->eval.tenant = (struct value){.kind = VALUE_INTEGER, .integer = token.integer};
-        return 0;
-    }
-    if (token.kind == TOKEN_STRING) {
-        call->eval.tenant =
-            (struct value){.kind = VALUE_TEXT, .size = token.size, .bytes = token.bytes};
-        return 0;
-    }
-    return error_set(&call->error, CODE_INVALID_REQUEST,
-                     "tenant: expected a text or an integer, got %s", token_describe(&token));
-}
-
-static int read_timeout(struct call *call, uint64_t now_us)
-{
-    uint64_t timeout_us = call->timeout_us;
-    if (options_given(&call->options, OPTION_TIMEOUT_MS)) {
-        bool given = false;
-        uint64_t timeout_ms = 0;
-        struct reader in = call->options.at[OPTION_TIMEOUT_MS];
-        int status = query_read_natural(&in, "timeout_ms", &given, &timeout_ms, &call->error);
-        if (status < 0) {
-            return status;
-        }
-        timeout_us = timeout_ms > UINT64_MAX / 1000 / 2 ? UINT64_MAX / 2 : timeout_ms * 1000;
-    }
-    call->deadline_us = now_us + timeout_us;
-    return 0;
-}
-
-/* A loader's read: as whoever the batch is loaded for. */
-static void take_parent(struct call *call)
-{
-    struct outside_identity identity;
-    outside_identity(call->parent, &identity);
-    call->eval.actor = identity.actor;
-    call->eval.actor_size = identity.actor_size;
-    call->authorize = identity.authorize;
-    if (identity.tenant != NULL) {
-        struct reader in = reader_of(identity.tenant, identity.tenant_size);
-        struct token token = reader_next(&in);
-        call->eval.tenant =
-            token.kind == TOKEN_INTEGER
-                ? (struct value){.kind = VALUE_INTEGER, .integer = token.integer}
-                : (struct value){.kind = VALUE_TEXT, .size = token.size, .bytes = token.bytes};
-    }
-}
-
-static int read_options(struct call *call, uint64_t now_us)
-{
-    static const char *const shapes[] = {"map", "rows", NULL};
-    unsigned shape = 0;
-    int status = read_timeout(call, now_us);
-    if (status == 0) {
-        status = options_word(&call->options, OPTION_SHAPE, shapes, &shape, &call->error);
-    }
-    if (status == 0) {
-        status = options_boolean(&call->options, OPTION_FRESH, false, &call->fresh, &call->error);
-    }
-    if (status == 0) {
-        status = options_boolean(&call->options, OPTION_AUTHORIZE, true, &call->authorize,
-                                 &call->error);
-    }
-    if (status == 0) {
-        status = read_actor(call);
-    }
-    if (status == 0) {
-        status = read_tenant(call);
-    }
-    if (status == 0 && call->parent != NULL) {
-        take_parent(call);
-    }
-    call->rows = shape == 1;
-    return status;
-}
-
 static void open_eval(struct call *call)
 {
     const struct limits *limits = call->engine->limits;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    call->eval = (struct eval){
-        .stores = call->realm->stores,
-        .arena = &call->arena,
-        .now = {.seconds = now.tv_sec, .nanoseconds = (uint32_t)now.tv_nsec},
-        .steps_left = limits->filter_steps,
-        .steps_max = limits->filter_steps,
-        .error = &call->error};
+    call->eval = (struct eval){.stores = call->realm->stores,
+                               .arena = &call->arena,
+                               .now = {.seconds = now.tv_sec, .nanoseconds = (uint32_t)now.tv_nsec},
+                               .steps_left = limits->filter_steps,
+                               .steps_max = limits->filter_steps,
+                               .error = &call->error};
 }
 
 static int find_resource(struct call *call)
@@ -219,245 +84,6 @@ static int find_resource(struct call *call)
     call->resource = schema_need_resource(call->realm->schema, (const char *)token.bytes,
                                           token.size, &call->error);
     return call->resource == NULL ? -CODE_UNKNOWN_RESOURCE : 0;
-}
-
-/* ---- By key ---- */
-
-static int read_identity(struct call *call, const struct identity **out)
-{
-    *out = NULL;
-    if (!options_given(&call->options, OPTION_IDENTITY)) {
-        return 0;
-    }
-    struct reader in = call->options.at[OPTION_IDENTITY];
-    size_t size = 0;
-    const char *name = reader_name(&in, &size);
-    *out = name == NULL ? NULL : resource_identity(call->resource, name, size);
-    if (*out == NULL) {
-        int status = error_set(&call->error, CODE_INVALID_REQUEST,
-                               "identity: %s has no identity named %.*s", call->resource->name,
-                               name == NULL ? 4 : size > 64 ? 64 : (int)size,
-                               name == NULL ? "that" : name);
-        error_resource(&call->error, call->resource->name);
-        return status;
-    }
-    return 0;
-}
-
-static struct reader param(const struct call *call, unsigned position)
-{
-    return call->params[position].at != NULL ? call->params[position] : reader_of("\xc0", 1);
-}
-
-/* The record of one key; NULL where it is absent. */
-static int find_record(struct call *call, const struct identity *identity, struct reader *in,
-                       struct buffer *key, const struct record **out)
-{
-    struct store *store = call_store(call);
-    const struct field_list *fields =
-        identity != NULL ? &identity->fields : &call->resource->primary_key;
-    key->size = 0;
-    int status = key_take(call->resource, fields, in, key, &call->error);
-    if (status < 0) {
-        return status;
-    }
-    if (key->failed) {
-        return no_memory(call);
-    }
-    *out = identity != NULL ? store->ops->find_identity(store, identity, key->bytes, key->size)
-                            : store->ops->find(store, key->bytes, key->size);
-    struct resource_counters *counters = call_counters(call);
-    counters->reads++;
-    counters->hits += *out != NULL;
-    counters->misses += *out == NULL;
-    return 0;
-}
-
-static int find_many(struct call *call, const struct identity *identity, struct reader *in,
-                     uint32_t count, const struct record **records, uint32_t *asked)
-{
-    struct unique_pointers unique;
-    struct buffer key = BUFFER_INIT;
-    int status = unique_pointers_init(&unique, count);
-    if (status < 0) {
-        return no_memory(call);
-    }
-    uint32_t found = 0;
-    for (uint32_t i = 0; status == 0 && i < count; i++) {
-        const struct record *record = NULL;
-        status = find_record(call, identity, in, &key, &record);
-        if (status < 0) {
-            error_prefix(&call->error, "key %u: ", i);
-            call->error.index = i;
-            break;
-        }
-        asked[i] = CALL_ABSENT;
-        if (record != NULL) {
-            asked[i] = unique_pointers_add(&unique, record, found);
-            if (asked[i] == found) {
-                records[found++] = record;
-            }
-        }
-    }
-    call->record_count = found;
-    buffer_release(&key);
-    unique_pointers_release(&unique);
-    return status;
-}
-
-/* Finds the records of a list of keys, each once, and which key asked for which. */
-static int take_keys(struct call *call, const struct identity *identity, struct reader in)
-{
-    struct token list = reader_next(&in);
-    if (list.kind != TOKEN_ARRAY) {
-        return error_set(&call->error, CODE_INVALID_REQUEST, "%s: expected a list of keys, got %s",
-                         call_kind_name(call->kind), token_describe(&list));
-    }
-    if (list.count > call->engine->limits->keys_per_call) {
-        return error_limit_hit(&call->error, CODE_TOO_LARGE, "keys_per_call",
-                               call->engine->limits->keys_per_call, list.count);
-    }
-    const struct record **records = arena_alloc(&call->arena, (list.count + 1) * sizeof *records);
-    uint32_t *asked = arena_alloc(&call->arena, (list.count + 1) * sizeof *asked);
-    if (records == NULL || asked == NULL) {
-        return no_memory(call);
-    }
-    call->records = records;
-    call->asked = asked;
-    call->asked_count = list.count;
-    return find_many(call, identity, &in, list.count, records, asked);
-}
-
-static int read_shown(struct call *call)
-{
-    struct query_reader reader = {.arena = &call->arena, .limits = call->engine->limits};
-    int status = 0;
-    if (options_given(&call->options, OPTION_SELECT)) {
-        if (!call->query.selection.all) {
-            return error_set(&call->error, CODE_INVALID_REQUEST,
-                             "select stands in the query and in the options");
-        }
-        struct reader in = call->options.at[OPTION_SELECT];
-        status = query_read_select(&reader, call->resource, &in, &call->query.selection,
-                                   &call->error);
-    }
-    if (status == 0 && options_given(&call->options, OPTION_LOAD)) {
-        if (call->query.loads != NULL) {
-            return error_set(&call->error, CODE_INVALID_REQUEST,
-                             "load stands in the query and in the options");
-        }
-        struct reader in = call->options.at[OPTION_LOAD];
-        status = query_read_loads(&reader, &call->query, &in, 1, &call->error);
-    }
-    return status;
-}
-
-static int start_get(struct call *call)
-{
-    const struct identity *identity = NULL;
-    int status = read_identity(call, &identity);
-    if (status == 0) {
-        status = read_shown(call);
-    }
-    if (status < 0) {
-        return status;
-    }
-    if (call->kind == CALL_GET_MANY) {
-        call->answer = ANSWER_RECORDS;
-        status = take_keys(call, identity, param(call, 1));
-        return status < 0 ? status : after_search(call);
-    }
-    struct buffer key = BUFFER_INIT;
-    struct reader in = param(call, 1);
-    const struct record *record = NULL;
-    status = find_record(call, identity, &in, &key, &record);
-    buffer_release(&key);
-    call->answer = ANSWER_RECORD;
-    if (status < 0 || record == NULL) {
-        return status;
-    }
-    call->records = arena_copy(&call->arena, &record, sizeof record);
-    call->record_count = 1;
-    return call->records == NULL ? no_memory(call) : after_search(call);
-}
-
-/* ---- load ---- */
-
-static int read_loads(struct call *call)
-{
-    struct query_reader reader = {.arena = &call->arena, .limits = call->engine->limits};
-    struct reader loads = param(call, 2);
-    bool has_query = options_given(&call->options, OPTION_QUERY);
-    enum token_kind kind = reader_peek(&loads);
-    call->loads_single = kind == TOKEN_STRING || kind == TOKEN_BINARY;
-    if (kind == TOKEN_NIL) {
-        return error_set(&call->error, CODE_INVALID_REQUEST,
-                         "load: expected what to load: a relationship's name, a list or a map");
-    }
-    if (call->loads_single) {
-        struct reader query =
-            has_query ? call->options.at[OPTION_QUERY] : reader_of("\xc0", 1);
-        size_t size = 0;
-        const char *name = reader_name(&loads, &size);
-        return query_add_load(&reader, &call->query, name, size, &query, 1, &call->error);
-    }
-    if (has_query) {
-        return error_set(&call->error, CODE_INVALID_REQUEST,
-                         "load: the option query goes with one relationship's name alone; a map "
-                         "{name: query} gives each its own");
-    }
-    return query_read_loads(&reader, &call->query, &loads, 1, &call->error);
-}
-
-static int start_load(struct call *call)
-{
-    int status = read_loads(call);
-    if (status == 0) {
-        status = take_keys(call, NULL, param(call, 1));
-    }
-    call->answer = ANSWER_RELATED;
-    return status < 0 ? status : after_search(call);
-}
-
-/* ---- read and count ---- */
-
-static int start_read(struct call *call)
-{
-    struct query_reader reader = {.arena = &call->arena, .limits = call->engine->limits};
-    struct reader in = param(call, 1);
-    int status = query_read(&reader, call->resource, NULL, &in, &call->query, &call->error);
-    if (status == 0) {
-        status = read_shown(call);
-    }
-    if (status < 0) {
-        return status;
-    }
-    const struct query *query = &call->query;
-    call->spec = (struct search_spec){.resource = call->resource,
-                                      .filters = {query->filter},
-                                      .filter_count = query->filter != NULL,
-                                      .order = query->order,
-                                      .has_limit = query->has_limit,
-                                      .limit = query->limit,
-                                      .offset = query->offset};
-    if (call->kind == CALL_COUNT) {
-        call->spec.order = NULL;
-        call->spec.unordered = true;
-        call->spec.has_limit = false;
-        call->spec.offset = 0;
-    }
-    call->answer = call->kind == CALL_COUNT ? ANSWER_NUMBER : ANSWER_RECORDS;
-    if (search_plan(&call->spec, &call->arena) < 0) {
-        return no_memory(call);
-    }
-    call->search = search_create(&call->spec, &call->eval);
-    if (call->search == NULL) {
-        return no_memory(call);
-    }
-    static const struct search_input whole = {0};
-    call_counters(call)->reads++;
-    status = search_start(call->search, &whole);
-    return status < 0 ? status : CALL_LATER;
 }
 
 static enum run_status run_search(struct call *call, uint64_t *budget)
@@ -567,14 +193,14 @@ static int start_invalidate(struct call *call)
     const struct relationship *relationship = NULL;
     if (dot != NULL) {
         call->params[0] = reader_of(call->params[0].at, 0);
-        call->resource = schema_need_resource(call->realm->schema, name, (size_t)(dot - name),
-                                              &call->error);
+        call->resource =
+            schema_need_resource(call->realm->schema, name, (size_t)(dot - name), &call->error);
         if (call->resource == NULL) {
             return -CODE_UNKNOWN_RESOURCE;
         }
-        relationship = resource_need_relationship(call->resource, dot + 1,
-                                                  size - (size_t)(dot - name) - 1,
-                                                  CODE_UNKNOWN_RELATIONSHIP, &call->error);
+        relationship =
+            resource_need_relationship(call->resource, dot + 1, size - (size_t)(dot - name) - 1,
+                                       CODE_UNKNOWN_RELATIONSHIP, &call->error);
         if (relationship == NULL) {
             return -CODE_UNKNOWN_RELATIONSHIP;
         }
@@ -582,7 +208,22 @@ static int start_invalidate(struct call *call)
         return -(int)call->error.code;
     }
     call->answer = ANSWER_NUMBER;
-    return call_invalidate(call, relationship, param(call, 1));
+    return call_invalidate(call, relationship, call_param(call, 1));
+}
+
+/* The first slice of a search is run at once: most reads end in it. */
+static int first_slice(struct call *call)
+{
+    uint64_t budget = FIRST_SLICE;
+    switch (run_search(call, &budget)) {
+    case RUN_DONE:
+        return after_search(call);
+    case RUN_FAILED:
+        return -(int)call->error.code;
+    case RUN_MORE:
+        break;
+    }
+    return CALL_LATER;
 }
 
 static bool is_write(enum call_kind kind)
@@ -603,12 +244,15 @@ static int start_kind(struct call *call)
     switch (call->kind) {
     case CALL_GET:
     case CALL_GET_MANY:
-        return start_get(call);
+        status = call_start_get(call);
+        return status < 0 ? status : after_search(call);
     case CALL_READ:
     case CALL_COUNT:
-        return start_read(call);
+        status = call_start_read(call);
+        return status < 0 ? status : first_slice(call);
     case CALL_LOAD:
-        return start_load(call);
+        status = call_start_load(call);
+        return status < 0 ? status : after_search(call);
     case CALL_CREATE:
     case CALL_UPSERT:
     case CALL_UPDATE:
@@ -616,7 +260,7 @@ static int start_kind(struct call *call)
     case CALL_CREATE_MANY:
     case CALL_UPSERT_MANY:
     case CALL_DESTROY_MANY:
-        status = read_shown(call);
+        status = call_read_shown(call);
         return status < 0 ? status : call_write(call);
     case CALL_INVALIDATE:
     case CALL_KIND_COUNT:
@@ -624,21 +268,6 @@ static int start_kind(struct call *call)
     }
     CHECK(!"a kind of call");
     return -CODE_INTERNAL;
-}
-
-/* The first slice of a search is run at once: most reads end in it. */
-static int first_slice(struct call *call)
-{
-    uint64_t budget = FIRST_SLICE;
-    switch (run_search(call, &budget)) {
-    case RUN_DONE:
-        return after_search(call);
-    case RUN_FAILED:
-        return -(int)call->error.code;
-    case RUN_MORE:
-        break;
-    }
-    return CALL_LATER;
 }
 
 static void stay(struct call *call)
@@ -665,16 +294,13 @@ int call_start(struct call *call, uint64_t now_us)
         status = error_set(&call->error, CODE_UNAVAILABLE, "the daemon is stopping");
     }
     if (status == 0 && !is_write(call->kind)) {
-        status = keep_request(call);
+        status = call_keep_request(call);
     }
     if (status == 0) {
-        status = read_options(call, now_us);
+        status = call_read_options(call, now_us);
     }
     if (status == 0) {
         status = start_kind(call);
-    }
-    if (status == CALL_LATER && call->search != NULL && !call->is_rendered) {
-        status = first_slice(call);
     }
     if (status == CALL_LATER) {
         stay(call);
@@ -726,8 +352,7 @@ bool call_get_at_once(struct engine *engine, const char *resource_name, size_t r
                       struct reader key_in, struct buffer *out)
 {
     struct realm *realm = engine->realm;
-    const struct resource *resource =
-        schema_resource(realm->schema, resource_name, resource_size);
+    const struct resource *resource = schema_resource(realm->schema, resource_name, resource_size);
     if (resource == NULL || engine->closing) {
         return false;
     }

@@ -24,27 +24,27 @@
  * where none does, call_start says CALL_READY at once and `done` is not called. */
 
 /* kind, name, parameters beside the options, options that it takes */
-#define OPTIONS_ALL_                                                           \
-    (OPTION_BIT(ACTOR) | OPTION_BIT(AUTHORIZE) | OPTION_BIT(TENANT) |          \
-     OPTION_BIT(TIMEOUT_MS) | OPTION_BIT(BATCH))
-#define OPTIONS_READ_ (OPTIONS_ALL_ | OPTION_BIT(FRESH) | OPTION_BIT(SHAPE))
-#define OPTIONS_SHOW_ (OPTION_BIT(SELECT) | OPTION_BIT(LOAD))
-#define OPTIONS_IF_ (OPTION_BIT(IF) | OPTION_BIT(PARAMS))
+#define OPTIONS_ALL_                                                                           \
+    (OPTION_BIT(ACTOR) | OPTION_BIT(AUTHORIZE) | OPTION_BIT(TENANT) | OPTION_BIT(TIMEOUT_MS) | \
+     OPTION_BIT(BATCH))
+#define OPTIONS_READ_   (OPTIONS_ALL_ | OPTION_BIT(FRESH) | OPTION_BIT(SHAPE))
+#define OPTIONS_SHOW_   (OPTION_BIT(SELECT) | OPTION_BIT(LOAD))
+#define OPTIONS_IF_     (OPTION_BIT(IF) | OPTION_BIT(PARAMS))
 #define OPTIONS_STORED_ (OPTIONS_ALL_ | OPTION_BIT(SHAPE) | OPTION_BIT(SELECT))
 
-#define RELATA_CALLS(X)                                                        \
-    X(GET, "get", 2, OPTIONS_READ_ | OPTIONS_SHOW_ | OPTION_BIT(IDENTITY))     \
+#define RELATA_CALLS(X)                                                              \
+    X(GET, "get", 2, OPTIONS_READ_ | OPTIONS_SHOW_ | OPTION_BIT(IDENTITY))           \
     X(GET_MANY, "get_many", 2, OPTIONS_READ_ | OPTIONS_SHOW_ | OPTION_BIT(IDENTITY)) \
-    X(READ, "read", 2, OPTIONS_READ_ | OPTIONS_SHOW_)                          \
-    X(COUNT, "count", 2, OPTIONS_ALL_ | OPTION_BIT(FRESH))                     \
-    X(LOAD, "load", 3, OPTIONS_READ_ | OPTION_BIT(QUERY))                      \
-    X(CREATE, "create", 2, OPTIONS_STORED_)                                    \
-    X(UPSERT, "upsert", 2, OPTIONS_STORED_ | OPTIONS_IF_ | OPTION_BIT(IDENTITY)) \
-    X(UPDATE, "update", 3, OPTIONS_STORED_ | OPTIONS_IF_)                      \
-    X(DESTROY, "destroy", 2, OPTIONS_ALL_ | OPTIONS_IF_)                       \
-    X(CREATE_MANY, "create_many", 2, OPTIONS_ALL_)                             \
-    X(UPSERT_MANY, "upsert_many", 2, OPTIONS_ALL_ | OPTION_BIT(IDENTITY))      \
-    X(DESTROY_MANY, "destroy_many", 2, OPTIONS_ALL_)                           \
+    X(READ, "read", 2, OPTIONS_READ_ | OPTIONS_SHOW_)                                \
+    X(COUNT, "count", 2, OPTIONS_ALL_ | OPTION_BIT(FRESH))                           \
+    X(LOAD, "load", 3, OPTIONS_READ_ | OPTION_BIT(QUERY))                            \
+    X(CREATE, "create", 2, OPTIONS_STORED_)                                          \
+    X(UPSERT, "upsert", 2, OPTIONS_STORED_ | OPTIONS_IF_ | OPTION_BIT(IDENTITY))     \
+    X(UPDATE, "update", 3, OPTIONS_STORED_ | OPTIONS_IF_)                            \
+    X(DESTROY, "destroy", 2, OPTIONS_ALL_ | OPTIONS_IF_)                             \
+    X(CREATE_MANY, "create_many", 2, OPTIONS_ALL_)                                   \
+    X(UPSERT_MANY, "upsert_many", 2, OPTIONS_ALL_ | OPTION_BIT(IDENTITY))            \
+    X(DESTROY_MANY, "destroy_many", 2, OPTIONS_ALL_)                                 \
     X(INVALIDATE, "invalidate", 2, OPTIONS_ALL_)
 
 enum call_kind {
@@ -57,8 +57,8 @@ enum call_kind {
 enum { CALL_PARAMS_MAX = 3 };
 
 const char *call_kind_name(enum call_kind kind);
-unsigned call_kind_params(enum call_kind kind);   /* beside the options */
-uint32_t call_kind_options(enum call_kind kind);  /* bits */
+unsigned call_kind_params(enum call_kind kind);  /* beside the options */
+uint32_t call_kind_options(enum call_kind kind); /* bits */
 
 struct engine;
 struct realm;
@@ -71,9 +71,9 @@ struct call {
     enum call_kind kind;
     struct reader params[CALL_PARAMS_MAX]; /* one value each; no bytes where left out */
     struct options options;
-    uint64_t origin;          /* the connection */
-    uint64_t timeout_us;      /* where the options name none */
-    struct batch *parent;     /* the batch that the call works for (a loader's read), or NULL:
+    uint64_t origin;      /* the connection */
+    uint64_t timeout_us;  /* where the options name none */
+    struct batch *parent; /* the batch that the call works for (a loader's read), or NULL:
                                  then actor, tenant and authorize are that batch's */
     /* Writes a failed source's error in its place; NULL: it fails the call. */
     void (*write_error)(struct buffer *out, const struct error *error);
@@ -82,10 +82,10 @@ struct call {
     void (*done)(struct call *call);
 
     /* The call's own. */
-    struct list link;         /* in engine->calls, while under way */
+    struct list link; /* in engine->calls, while under way */
     struct realm *realm;
     struct arena arena;
-    struct error error;       /* code CODE_OK as long as all is well */
+    struct error error; /* code CODE_OK as long as all is well */
     struct eval eval;
     struct pin pin;
     uint64_t deadline_us;
@@ -93,7 +93,7 @@ struct call {
     bool fresh;
     bool authorize;
     bool loading;
-    bool loads_single;        /* `load` of one relationship given as a text */
+    bool loads_single; /* `load` of one relationship given as a text */
     const struct resource *resource;
     struct query query;
     struct search_spec spec;
@@ -101,15 +101,15 @@ struct call {
     /* The answer. */
     enum call_answer answer;
     uint64_t number;
-    const struct record *const *records;  /* unique ones: the first level */
+    const struct record *const *records; /* unique ones: the first level */
     size_t record_count;
-    const uint32_t *asked;    /* for each key: its record's position, or CALL_ABSENT;
+    const uint32_t *asked; /* for each key: its record's position, or CALL_ABSENT;
                                  NULL: the records themselves, in order */
     size_t asked_count;
     struct level level;
     struct loads loads;
     struct task task;
-    struct buffer rendered;   /* of long answers */
+    struct buffer rendered; /* of long answers */
     size_t rendered_count;
     bool is_rendered;
 };

@@ -19,10 +19,10 @@ struct writing {
     const struct identity *identity; /* of an upsert; NULL for the primary key */
     const struct expr *condition;    /* NULL for none */
     struct expr_run *run;
-    struct buffer taken;             /* what came from outside, canonical */
+    struct buffer taken; /* what came from outside, canonical */
     struct buffer key;
     struct record_draft draft;
-    const struct record *stored;     /* the last one */
+    const struct record *stored; /* the last one */
 };
 
 static int no_memory(struct writing *writing)
@@ -58,8 +58,8 @@ static int read_condition(struct writing *writing)
     }
     if (options_given(&call->options, OPTION_PARAMS)) {
         compiler.params = call->options.at[OPTION_PARAMS].at;
-        compiler.params_size = (size_t)(call->options.at[OPTION_PARAMS].end -
-                                        call->options.at[OPTION_PARAMS].at);
+        compiler.params_size =
+            (size_t)(call->options.at[OPTION_PARAMS].end - call->options.at[OPTION_PARAMS].at);
     }
     struct reader in = call->options.at[OPTION_IF];
     int status = expr_compile(&compiler, &in, &writing->condition, &call->error);
@@ -111,8 +111,8 @@ static int put(struct writing *writing, const struct record *old)
         status = record_draft_build(&writing->draft, &call->arena, &image, &call->error);
     }
     if (status == 0) {
-        status = writing->store->ops->put(writing->store, old, image, &writing->stored,
-                                          &call->error);
+        status =
+            writing->store->ops->put(writing->store, old, image, &writing->stored, &call->error);
     }
     call_counters(call)->writes += status == 0;
     return status;
@@ -121,8 +121,7 @@ static int put(struct writing *writing, const struct record *old)
 static int take(struct writing *writing, struct reader *in)
 {
     writing->taken.size = 0;
-    memset(writing->draft.parts, 0,
-           sizeof *writing->draft.parts * writing->resource->field_count);
+    memset(writing->draft.parts, 0, sizeof *writing->draft.parts * writing->resource->field_count);
     int status = record_draft_take(&writing->draft, in, &writing->call->error);
     return status == 0 && writing->taken.failed ? no_memory(writing) : status;
 }
@@ -152,8 +151,7 @@ static bool other_primary_key(const struct writing *writing, const struct record
         unsigned position = resource->primary_key.fields[i];
         const struct record_part *part = &writing->draft.parts[position];
         uint32_t size = 0;
-        const uint8_t *stored =
-            record_field(record, resource->field_count, position, &size);
+        const uint8_t *stored = record_field(record, resource->field_count, position, &size);
         const uint8_t *bytes =
             part->bytes != NULL ? part->bytes : writing->taken.bytes + part->offset;
         if (part->size != 0 && (part->size != size || memcmp(bytes, stored, size) != 0)) {
@@ -202,8 +200,8 @@ static int find_for_upsert(struct writing *writing, const struct record **old)
     if (!draft_key(writing, &writing->identity->fields)) {
         return key_missing(writing, &writing->identity->fields);
     }
-    *old = store->ops->find_identity(store, writing->identity, writing->key.bytes,
-                                     writing->key.size);
+    *old =
+        store->ops->find_identity(store, writing->identity, writing->key.bytes, writing->key.size);
     if (*old != NULL && other_primary_key(writing, *old)) {
         error_set(&writing->call->error, CODE_CONFLICT,
                   "%s: the record that identity %s finds has another primary key",
@@ -255,8 +253,8 @@ static int update_one(struct writing *writing, struct reader *key, struct reader
         return not_found(writing);
     }
     if (other_primary_key(writing, old)) {
-        error_set(&writing->call->error, CODE_INVALID_VALUE,
-                  "%s: the primary key cannot change", writing->resource->name);
+        error_set(&writing->call->error, CODE_INVALID_VALUE, "%s: the primary key cannot change",
+                  writing->resource->name);
         error_resource(&writing->call->error, writing->resource->name);
         return -CODE_INVALID_VALUE;
     }
@@ -330,11 +328,6 @@ static int many(struct writing *writing, struct reader in)
 
 /* ---- The call ---- */
 
-static struct reader param(const struct call *call, unsigned position)
-{
-    return call->params[position].at != NULL ? call->params[position] : reader_of("\xc0", 1);
-}
-
 static int destroy_or_miss(struct writing *writing, struct reader *key)
 {
     bool removed = false;
@@ -345,8 +338,8 @@ static int destroy_or_miss(struct writing *writing, struct reader *key)
 static int write_kind(struct writing *writing)
 {
     struct call *call = writing->call;
-    struct reader first = param(call, 1);
-    struct reader second = param(call, 2);
+    struct reader first = call_param(call, 1);
+    struct reader second = call_param(call, 2);
     call->answer = ANSWER_RECORD;
     switch (call->kind) {
     case CALL_CREATE:
@@ -383,8 +376,7 @@ static int open_writing(struct writing *writing, struct call *call)
                                 .resource = call->resource,
                                 .taken = BUFFER_INIT,
                                 .key = BUFFER_INIT};
-    if (options_given(&call->options, OPTION_PARAMS) &&
-        !options_given(&call->options, OPTION_IF)) {
+    if (options_given(&call->options, OPTION_PARAMS) && !options_given(&call->options, OPTION_IF)) {
         return error_set(&call->error, CODE_INVALID_REQUEST,
                          "params: they belong to a condition in `if`, and there is none");
     }
@@ -454,14 +446,13 @@ static uint64_t overtake(struct call *call, const struct relationship *only,
             continue;
         }
         bool by_key = key != NULL && source && relationship->manual;
-        dropped += relation_invalidate(relation, by_key ? key->bytes : NULL,
-                                       by_key ? key->size : 0);
+        dropped +=
+            relation_invalidate(relation, by_key ? key->bytes : NULL, by_key ? key->size : 0);
     }
     return dropped;
 }
 
-int call_invalidate(struct call *call, const struct relationship *relationship,
-                    struct reader keys)
+int call_invalidate(struct call *call, const struct relationship *relationship, struct reader keys)
 {
     struct token list = reader_next(&keys);
     struct buffer key = BUFFER_INIT;

@@ -25,7 +25,7 @@ struct realm {
     struct resource_counters *counters; /* the same */
     struct relations relations;
     uint32_t references;
-    struct list link;                   /* in engine->realms */
+    struct list link; /* in engine->realms */
 };
 
 struct engine {
@@ -34,14 +34,14 @@ struct engine {
     struct memory *memory;
     struct coalescer *coalescer;
     struct task_queue tasks;
-    struct relations_owner shared;      /* what relations of all realms share */
-    uint64_t call_number;               /* of the last call */
-    struct realm *realm;                /* of the schema in force */
+    struct relations_owner shared; /* what relations of all realms share */
+    uint64_t call_number;          /* of the last call */
+    struct realm *realm;           /* of the schema in force */
     struct list realms;
-    struct list calls;                  /* under way, of struct call */
+    struct list calls; /* under way, of struct call */
     uint64_t now_us;
-    uint64_t next_deadline_us;          /* of the calls; 0 for none */
-    struct buffer scratch;              /* a key, for the shortest way of get */
+    uint64_t next_deadline_us; /* of the calls; 0 for none */
+    struct buffer scratch;     /* a key, for the shortest way of get */
     bool closing;
 };
 
@@ -69,14 +69,35 @@ static inline struct resource_counters *call_counters(const struct call *call)
 /* Ends a call that is under way with the error that was set in it. */
 void call_abort(struct call *call);
 
+/* A parameter; nil where it was left out. */
+static inline struct reader call_param(const struct call *call, unsigned position)
+{
+    return call->params[position].at != NULL ? call->params[position] : reader_of("\xc0", 1);
+}
+
+static inline int call_no_memory(struct call *call)
+{
+    return error_set(&call->error, CODE_OVERLOADED, "no memory for the call");
+}
+
+/* call_options.c: copies params and options into the arena; reads the options. */
+int call_keep_request(struct call *call);
+int call_read_options(struct call *call, uint64_t now_us);
+
+/* call_read.c: reads `select` and `load` of the options; finds the records of a
+ * call by key, or starts its search. 0, or a negative code with call->error. */
+int call_read_shown(struct call *call);
+int call_start_get(struct call *call);
+int call_start_load(struct call *call);
+int call_start_read(struct call *call);
+
 /* call_write.c: the calls that change records, in one turn. The stored record is
  * then the call's answer. 0, or a negative code with call->error set. */
 int call_write(struct call *call);
 
 /* invalidate: the keys of the call's resource (nil for all), or of one of its
  * relationships. The number of dropped entries is the call's answer. */
-int call_invalidate(struct call *call, const struct relationship *relationship,
-                    struct reader keys);
+int call_invalidate(struct call *call, const struct relationship *relationship, struct reader keys);
 
 /* Renders at most `most` further elements of a list. CALL_LATER where there are
  * more, CALL_READY at the end, or a negative code with call->error set. */

@@ -80,8 +80,8 @@ int options_read(struct reader *in, uint32_t allowed, const char *method, struct
         return 0;
     }
     if (map.kind != TOKEN_MAP) {
-        return error_set(error, CODE_INVALID_REQUEST, "%s: options: expected a map, got %s",
-                         method, token_describe(&map));
+        return error_set(error, CODE_INVALID_REQUEST, "%s: options: expected a map, got %s", method,
+                         token_describe(&map));
     }
     uint32_t seen = 0;
     for (uint32_t i = 0; i < map.count; i++) {
@@ -134,6 +134,8 @@ int options_word(const struct options *options, enum option option, const char *
     }
     return error_set(error, CODE_INVALID_REQUEST, "%s: expected %s, got %s%.*s%s",
                      option_names[option], expected, text != NULL ? "\"" : "",
-                     text == NULL ? 12 : size > 64 ? 64 : (int)size,
+                     text == NULL ? 12
+                     : size > 64  ? 64
+                                  : (int)size,
                      text != NULL ? text : "another type", text != NULL ? "\"" : "");
 }

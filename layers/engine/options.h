@@ -9,22 +9,22 @@
 
 /* The last parameter of every method: a map of options. Each method takes some
  * of them; others are refused by name, never ignored. */
-#define RELATA_OPTIONS(X)                                                      \
-    X(SELECT, "select")                                                        \
-    X(LOAD, "load")                                                            \
-    X(IDENTITY, "identity")                                                    \
-    X(ACTOR, "actor")                                                          \
-    X(AUTHORIZE, "authorize")                                                  \
-    X(TENANT, "tenant")                                                        \
-    X(IF, "if")                                                                \
-    X(PARAMS, "params")                                                        \
-    X(TIMEOUT_MS, "timeout_ms")                                                \
-    X(FRESH, "fresh")                                                          \
-    X(SHAPE, "shape")                                                          \
-    X(BATCH, "batch")                                                          \
-    X(QUERY, "query")                                                          \
-    X(CLIENT, "client")                                                        \
-    X(TOKEN, "token")                                                          \
+#define RELATA_OPTIONS(X)       \
+    X(SELECT, "select")         \
+    X(LOAD, "load")             \
+    X(IDENTITY, "identity")     \
+    X(ACTOR, "actor")           \
+    X(AUTHORIZE, "authorize")   \
+    X(TENANT, "tenant")         \
+    X(IF, "if")                 \
+    X(PARAMS, "params")         \
+    X(TIMEOUT_MS, "timeout_ms") \
+    X(FRESH, "fresh")           \
+    X(SHAPE, "shape")           \
+    X(BATCH, "batch")           \
+    X(QUERY, "query")           \
+    X(CLIENT, "client")         \
+    X(TOKEN, "token")           \
     X(ERRORS, "errors")
 
 enum option {

@@ -56,8 +56,7 @@ static bool same_table(const struct resource *old, const struct resource *new)
     return true;
 }
 
-static int check_fields(const struct resource *old, const struct resource *new,
-                        struct error *error)
+static int check_fields(const struct resource *old, const struct resource *new, struct error *error)
 {
     for (unsigned i = 0; i < old->field_count; i++) {
         const struct field *field = &old->fields[i];
@@ -68,8 +67,8 @@ static int check_fields(const struct resource *old, const struct resource *new,
                              field->name);
         }
         if (!same_type(&field->type, &after->type)) {
-            return error_set(error, CODE_INVALID_REQUEST, "%s.%s would change its type",
-                             old->name, field->name);
+            return error_set(error, CODE_INVALID_REQUEST, "%s.%s would change its type", old->name,
+                             field->name);
         }
         if (after->required && !field->required) {
             return error_set(error, CODE_INVALID_REQUEST,
@@ -181,8 +180,7 @@ static int rebuild(struct engine *engine, struct realm *realm, struct store *fro
 static int prepare(struct engine *engine, struct realm *realm, const struct resource *new,
                    struct error *error)
 {
-    const struct resource *old =
-        schema_resource(engine->realm->schema, new->name, new->name_size);
+    const struct resource *old = schema_resource(engine->realm->schema, new->name, new->name_size);
     if (old == NULL) {
         realm->stores[new->position] = memory_table_create(engine->memory, new);
         realm->owned[new->position] = true;
@@ -206,8 +204,7 @@ static int prepare(struct engine *engine, struct realm *realm, const struct reso
     return 0;
 }
 
-static int check_resources(const struct schema *old, const struct schema *new,
-                           struct error *error)
+static int check_resources(const struct schema *old, const struct schema *new, struct error *error)
 {
     for (unsigned i = 0; i < old->resource_count; i++) {
         const struct resource *resource = &old->resources[i];
@@ -227,8 +224,7 @@ static void take_over(struct engine *engine, struct realm *realm)
     struct realm *before = engine->realm;
     for (unsigned i = 0; i < realm->schema->resource_count; i++) {
         const struct resource *new = &realm->schema->resources[i];
-        const struct resource *old =
-            schema_resource(before->schema, new->name, new->name_size);
+        const struct resource *old = schema_resource(before->schema, new->name, new->name_size);
         if (!realm->owned[i]) {
             CHECK(old != NULL);
             realm->owned[i] = true;

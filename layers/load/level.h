@@ -16,24 +16,24 @@
 /* The related records of one source, in order. */
 struct loaded {
     const struct record *const *records;
-    const uint32_t *positions;  /* of the records in the next level; NULL where
+    const uint32_t *positions; /* of the records in the next level; NULL where
                                    nothing is loaded further */
     size_t count;
-    const struct error *error;  /* not NULL where this source failed */
+    const struct error *error; /* not NULL where this source failed */
 };
 
 struct level_load {
     const struct load_item *item;
-    struct loaded *results;     /* one for each record of the level */
-    struct level *next;         /* the related records, where the item loads further */
+    struct loaded *results; /* one for each record of the level */
+    struct level *next;     /* the related records, where the item loads further */
 };
 
 struct level {
-    const struct query *query;  /* what is shown and loaded of these records */
+    const struct query *query; /* what is shown and loaded of these records */
     const struct record *const *records;
     size_t count;
-    bool made_up;               /* by a loader, not stored ones */
-    struct level_load *loads;   /* query->load_count of them */
+    bool made_up;             /* by a loader, not stored ones */
+    struct level_load *loads; /* query->load_count of them */
 };
 
 #endif

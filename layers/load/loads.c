@@ -21,28 +21,28 @@
  * error in the level, and rendering decides what that means. */
 
 struct load_step {
-    struct load load;             /* first: loads are cast back */
-    struct task task;             /* the cut */
-    struct list link;             /* in loads->items */
+    struct load load; /* first: loads are cast back */
+    struct task task; /* the cut */
+    struct list link; /* in loads->items */
     struct loads *loads;
     struct relation *relation;
     struct level *level;
     struct level_load *out;
-    bool loading;                 /* the coalescer has it */
-    bool loaded;                  /* its answers are held */
-    uint32_t *key_of;             /* a source's key, NO_KEY where nothing joins */
-    struct key_answer *answers;   /* of the keys, each once */
+    bool loading;               /* the coalescer has it */
+    bool loaded;                /* its answers are held */
+    uint32_t *key_of;           /* a source's key, NO_KEY where nothing joins */
+    struct key_answer *answers; /* of the keys, each once */
     size_t answer_count;
-    struct buffer shown;          /* what the loader is shown: with a key, the cache's key */
+    struct buffer shown; /* what the loader is shown: with a key, the cache's key */
     struct buffer key_bytes;
     /* The cut: what is applied for each source. */
-    bool searching_needed;        /* a filter or a sort of the caller's, or per source */
+    bool searching_needed; /* a filter or a sort of the caller's, or per source */
     struct search_spec spec;
     struct search *search;
     struct search_input input;
     struct expr_records source;
     bool searching;
-    size_t at;                    /* the source being cut */
+    size_t at; /* the source being cut */
 };
 
 /* The answer of one key: the loader's, or a cached one. */
@@ -53,7 +53,7 @@ struct key_answer {
     uint32_t start;                     /* of the key in key_bytes */
     uint32_t size;
     const struct record *source;
-    bool asked;                         /* of the loader */
+    bool asked; /* of the loader */
 };
 
 enum { NO_KEY = UINT32_MAX };
@@ -72,10 +72,9 @@ static bool key_of_source(const struct load_step *step, const struct record *rec
                           struct buffer *out)
 {
     const struct relationship *relationship = step->relation->relationship;
-    return relationship->manual
-               ? key_of_record(relationship->source, &relationship->source->primary_key, record,
-                               out)
-               : search_relationship_key(relationship, record, out);
+    return relationship->manual ? key_of_record(relationship->source,
+                                                &relationship->source->primary_key, record, out)
+                                : search_relationship_key(relationship, record, out);
 }
 
 /* The keys of a level's records, each once; key_of leads from a record to its

@@ -18,22 +18,22 @@
 struct loads {
     /* Set by the caller before loads_start; they must outlive it. */
     struct relations *relations;
-    struct eval *eval;            /* the call's; found records live in its arena */
-    uint64_t origin;              /* the connection */
+    struct eval *eval; /* the call's; found records live in its arena */
+    uint64_t origin;   /* the connection */
     uint64_t deadline_us;
     bool fresh;
     bool authorize;
-    uint64_t number;              /* of the call, never used again */
-    struct batch *parent;         /* the batch that the call works for, or NULL */
+    uint64_t number;      /* of the call, never used again */
+    struct batch *parent; /* the batch that the call works for, or NULL */
     /* All is loaded, or *eval->error is set and `failed`. Called once, never from
      * inside loads_start. What was loaded stays valid until loads_release. */
     void (*done)(struct loads *loads);
 
     /* loads.c's own. */
     bool failed;
-    size_t pending;               /* items not finished, and the start itself */
-    struct list items;            /* of struct load_step, for release */
-    struct task finish;           /* calls `done` outside of loads_start */
+    size_t pending;     /* items not finished, and the start itself */
+    struct list items;  /* of struct load_step, for release */
+    struct task finish; /* calls `done` outside of loads_start */
 };
 
 /* Loads what level->query asks for of the level's records (unique ones), and

@@ -39,8 +39,8 @@ static void write_some_facts(const struct relationship *relationship, const stru
             const uint8_t *value = NULL;
             size_t value_size = 0;
             const char *name = reader_name(&in, &size);
-            if (!reader_value(&in, &value, &value_size) || name == NULL ||
-                strlen(fact) != size || memcmp(name, fact, size) != 0) {
+            if (!reader_value(&in, &value, &value_size) || name == NULL || strlen(fact) != size ||
+                memcmp(name, fact, size) != 0) {
                 continue;
             }
             write_text(out, fact);

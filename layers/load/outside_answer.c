@@ -121,8 +121,7 @@ static int take_record(struct taking *taking, struct reader *in)
         status = fill_absent(taking);
     }
     if (status == 0) {
-        status =
-            record_draft_build(&taking->draft, &taking->batch->arena, &record, &taking->error);
+        status = record_draft_build(&taking->draft, &taking->batch->arena, &record, &taking->error);
     }
     return status < 0 ? status : push(taking, record);
 }
@@ -134,18 +133,16 @@ static int take_key(struct taking *taking, struct reader *in)
     const struct resource *destination = taking->destination;
     struct store *store = taking->relation->owner->stores[destination->position];
     taking->key.size = 0;
-    int status =
-        key_take(destination, &destination->primary_key, in, &taking->key, &taking->error);
+    int status = key_take(destination, &destination->primary_key, in, &taking->key, &taking->error);
     if (status < 0) {
         return status;
     }
-    const struct record *record =
-        store->ops->find(store, taking->key.bytes, taking->key.size);
+    const struct record *record = store->ops->find(store, taking->key.bytes, taking->key.size);
     if (record == NULL) {
         return 0;
     }
-    record = arena_copy(&taking->batch->arena, record,
-                        record_bytes(record, destination->field_count));
+    record =
+        arena_copy(&taking->batch->arena, record, record_bytes(record, destination->field_count));
     return record == NULL ? no_memory(taking) : push(taking, record);
 }
 
@@ -243,8 +240,7 @@ static int take_source(struct taking *taking, struct reader in)
         return take_item(taking, &whole);
     }
     return error_set(&taking->error, CODE_LOADER_FAILED,
-                     "expected a record, a list of records or nil, got %s",
-                     token_describe(&token));
+                     "expected a record, a list of records or nil, got %s", token_describe(&token));
 }
 
 static int answer_source(struct taking *taking, size_t at, struct reader in)
@@ -309,8 +305,8 @@ static bool take_map_key(struct taking *taking, struct reader *in)
     struct reader after = *in;
     struct token token = reader_next(&after);
     taking->key.size = 0;
-    bool integer = fields->count == 1 &&
-                   source->fields[fields->fields[0]].type.kind == TYPE_INTEGER;
+    bool integer =
+        fields->count == 1 && source->fields[fields->fields[0]].type.kind == TYPE_INTEGER;
     if (!integer || token.kind != TOKEN_STRING) {
         bool taken = key_take(source, fields, in, &taking->key, NULL) == 0;
         return taken && !taking->key.failed;
@@ -354,9 +350,9 @@ static int take_answers_by_key(struct taking *taking, size_t from, size_t count,
         bool known = take_map_key(taking, &name);
         reader_skip(in);
         CHECK(reader_value(in, &value, &value_size));
-        uint32_t at = known ? unique_keys_find(&unique, bytes.bytes, taking->key.bytes,
-                                               taking->key.size)
-                            : UINT32_MAX;
+        uint32_t at =
+            known ? unique_keys_find(&unique, bytes.bytes, taking->key.bytes, taking->key.size)
+                  : UINT32_MAX;
         if (at != UINT32_MAX) {
             status = answer_source(taking, from + at, reader_of(value, value_size));
         }
@@ -383,10 +379,10 @@ int outside_take(const struct relation *relation, struct batch *batch, size_t fr
                             .destination = relation->relationship->destination,
                             .batch = batch,
                             .error = ERROR_INIT};
-    int status = record_draft_init(&taking.draft, taking.destination, &batch->arena,
-                                   &taking.taken) < 0
-                     ? no_memory(&taking)
-                     : 0;
+    int status =
+        record_draft_init(&taking.draft, taking.destination, &batch->arena, &taking.taken) < 0
+            ? no_memory(&taking)
+            : 0;
     if (status == 0) {
         status = token.kind == TOKEN_ARRAY
                      ? take_answers_in_order(&taking, from, count, &in)

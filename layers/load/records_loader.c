@@ -26,8 +26,8 @@ struct work {
     const struct record **sources; /* of a manual relationship, as the batch was formed */
     size_t at;                     /* the key that is searched */
     bool searching;
-    bool made_up;                  /* the sources are a loader's own, not stored ones */
-    bool held;                     /* outlived its turn: pinned, can be overtaken */
+    bool made_up; /* the sources are a loader's own, not stored ones */
+    bool held;    /* outlived its turn: pinned, can be overtaken */
     struct search_input input;
     struct expr_records source;
 };
@@ -178,13 +178,12 @@ static void eval_open(struct work *work)
     struct relations *owner = work->relation->owner;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    work->eval = (struct eval){
-        .stores = owner->stores,
-        .arena = &work->batch->arena,
-        .now = {.seconds = now.tv_sec, .nanoseconds = (uint32_t)now.tv_nsec},
-        .steps_left = owner->shared->limits->filter_steps,
-        .steps_max = owner->shared->limits->filter_steps,
-        .error = &work->error};
+    work->eval = (struct eval){.stores = owner->stores,
+                               .arena = &work->batch->arena,
+                               .now = {.seconds = now.tv_sec, .nanoseconds = (uint32_t)now.tv_nsec},
+                               .steps_left = owner->shared->limits->filter_steps,
+                               .steps_max = owner->shared->limits->filter_steps,
+                               .error = &work->error};
     error_clear(&work->error);
     take_shown(work);
 }
@@ -205,8 +204,8 @@ static bool take_sources(struct work *work)
         const struct load_key *key = &batch->keys[i];
         const struct record *record = key->source;
         if (work->made_up) {
-            record = arena_copy(&work->batch->arena, record,
-                                record_bytes(record, source->field_count));
+            record =
+                arena_copy(&work->batch->arena, record, record_bytes(record, source->field_count));
             if (record == NULL) {
                 return false;
             }
@@ -256,8 +255,8 @@ int records_loader_open(struct relation *relation, struct arena *arena)
 {
     const struct relationship *relationship = relation->relationship;
     struct search_spec *spec = &relation->spec;
-    *spec = (struct search_spec){.resource = relationship->destination,
-                                 .order = relationship->order};
+    *spec =
+        (struct search_spec){.resource = relationship->destination, .order = relationship->order};
     struct expr_uses uses = {0};
     if (relationship->filter != NULL) {
         int status = expr_uses(relationship->filter, arena, &uses);

@@ -71,8 +71,7 @@ void relation_shown(const struct relation *relation, const struct eval *eval, bo
     if (is_outside(relation)) {
         outside_shown(relation, eval, authorize, query, made_up_by, out);
     } else {
-        records_loader_shown(relation, eval,
-                             relation->relationship->manual ? made_up_by : 0, out);
+        records_loader_shown(relation, eval, relation->relationship->manual ? made_up_by : 0, out);
     }
 }
 
@@ -210,14 +209,13 @@ static void close_all(struct relations *relations)
 }
 
 int relations_open(struct relations *relations, const struct schema *schema,
-                   struct store *const *stores, struct relations_owner *shared,
-                   struct error *error)
+                   struct store *const *stores, struct relations_owner *shared, struct error *error)
 {
     *relations = (struct relations){.schema = schema, .stores = stores, .shared = shared};
     list_init(&relations->active);
     arena_init(&relations->arena, 0);
-    relations->all = arena_zero(&relations->arena, schema->relationship_count + 1u,
-                                sizeof *relations->all);
+    relations->all =
+        arena_zero(&relations->arena, schema->relationship_count + 1u, sizeof *relations->all);
     int status = relations->all != NULL
                      ? 0
                      : error_set(error, CODE_OVERLOADED, "no memory for the relationships");
@@ -226,8 +224,8 @@ int relations_open(struct relations *relations, const struct schema *schema,
         for (unsigned i = 0; status == 0 && i < resource->relationship_count; i++) {
             const struct relationship *relationship = &resource->relationships[i];
             CHECK(relationship->number == relations->opened);
-            status = open_relation(&relations->all[relations->opened], relations, relationship,
-                                   error);
+            status =
+                open_relation(&relations->all[relations->opened], relations, relationship, error);
             relations->opened += status == 0;
         }
     }

@@ -30,19 +30,19 @@ struct relations;
 struct outside_loaders;
 
 struct relation {
-    struct loader loader;              /* first: loaders are cast back */
+    struct loader loader; /* first: loaders are cast back */
     const struct relationship *relationship;
     struct relations *owner;
-    struct search_spec spec;           /* what the loader finds for one key */
-    bool filter_per_source;            /* the relationship's filter is applied by loads.c */
-    bool shows_actor;                  /* its expressions look at the actor's facts, */
-    bool shows_tenant;                 /* at the tenant: callers who differ do not share, */
-    bool uses_now;                     /* at the time: its results are not cached */
-    uint64_t *reads;                   /* bits: resources whose writes affect all keys, */
-    uint64_t *looks_at;                /* bits: all whose writes affect any */
-    struct result_cache *cache;        /* NULL: results are not kept */
-    size_t in_flight;                  /* batches that did not end in the turn they began */
-    struct list active;                /* in owner->active: has a cache, or in_flight > 0 */
+    struct search_spec spec;    /* what the loader finds for one key */
+    bool filter_per_source;     /* the relationship's filter is applied by loads.c */
+    bool shows_actor;           /* its expressions look at the actor's facts, */
+    bool shows_tenant;          /* at the tenant: callers who differ do not share, */
+    bool uses_now;              /* at the time: its results are not cached */
+    uint64_t *reads;            /* bits: resources whose writes affect all keys, */
+    uint64_t *looks_at;         /* bits: all whose writes affect any */
+    struct result_cache *cache; /* NULL: results are not kept */
+    size_t in_flight;           /* batches that did not end in the turn they began */
+    struct list active;         /* in owner->active: has a cache, or in_flight > 0 */
 };
 
 /* A loader's answer for one key. */
@@ -60,8 +60,8 @@ struct relations_owner {
     /* Loaders of LOADER_MODULE and LOADER_REMOTE; NULL where there are none. */
     const struct outside_loaders *modules;
     const struct outside_loaders *remotes;
-    uint64_t now_us;                   /* set at each turn */
-    uint64_t (*clock_us)(void);        /* within a turn, for latencies; NULL: now_us */
+    uint64_t now_us;            /* set at each turn */
+    uint64_t (*clock_us)(void); /* within a turn, for latencies; NULL: now_us */
 };
 
 static inline uint64_t relations_clock(const struct relations_owner *shared)
@@ -83,9 +83,9 @@ struct outside_loaders {
 /* The relations of one schema. */
 struct relations {
     const struct schema *schema;
-    struct store *const *stores;       /* by resource position */
+    struct store *const *stores; /* by resource position */
     struct relations_owner *shared;
-    struct relation *all;              /* by relationship number */
+    struct relation *all; /* by relationship number */
     size_t opened;
     struct list active;
     struct write_listener listener;

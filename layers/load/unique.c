@@ -40,10 +40,8 @@ uint32_t unique_keys_add(struct unique_keys *unique, const uint8_t *bytes, size_
     for (;; at = (at + 1) & unique->mask) {
         struct unique_slot *slot = &unique->slots[at];
         if (slot->position == 0) {
-            *slot = (struct unique_slot){.position = position + 1,
-                                         .size = (uint32_t)size,
-                                         .start = start,
-                                         .hash = hash};
+            *slot = (struct unique_slot){
+                .position = position + 1, .size = (uint32_t)size, .start = start, .hash = hash};
             return position;
         }
         if (slot->hash == hash && slot->size == size &&
@@ -89,8 +87,7 @@ static size_t spread(const void *pointer)
     return (size_t)(((uint64_t)(uintptr_t)pointer * UINT64_C(0x9E3779B97F4A7C15)) >> 20);
 }
 
-uint32_t unique_pointers_add(struct unique_pointers *unique, const void *pointer,
-                             uint32_t position)
+uint32_t unique_pointers_add(struct unique_pointers *unique, const void *pointer, uint32_t position)
 {
     size_t at = spread(pointer) & unique->mask;
     while (unique->slots[at].pointer != NULL) {

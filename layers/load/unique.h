@@ -37,7 +37,7 @@ struct unique_pointers {
     struct {
         const void *pointer;
         uint32_t position;
-    } *slots;
+    } * slots;
     size_t mask;
 };
 

@@ -89,8 +89,9 @@ static int unknown_key(const char *name, size_t size, bool in_load, struct error
         }
     }
     if (same_name(name, size, "as") && !in_load) {
-        return error_set(error, CODE_INVALID_REQUEST,
-                         "query: as names a loaded relationship, and stands in a load's query only");
+        return error_set(
+            error, CODE_INVALID_REQUEST,
+            "query: as names a loaded relationship, and stands in a load's query only");
     }
     struct nearest nearest;
     nearest_init(&nearest, name, size);
@@ -186,9 +187,8 @@ int query_read_select(const struct query_reader *reader, const struct resource *
             fields[count++] = i;
         }
     }
-    *out = (struct selection){.all = count == resource->field_count,
-                              .count = count,
-                              .fields = fields};
+    *out =
+        (struct selection){.all = count == resource->field_count, .count = count, .fields = fields};
     return 0;
 }
 
@@ -388,8 +388,8 @@ static int query_read_at(const struct query_reader *reader, const struct resourc
     bool given = false;
     status = read_filter_and_sort(reader, &parts, &scope, out, error);
     if (status == 0 && parts.given[KEY_limit]) {
-        status = query_read_natural(&parts.at[KEY_limit], "limit", &out->has_limit, &out->limit,
-                                    error);
+        status =
+            query_read_natural(&parts.at[KEY_limit], "limit", &out->has_limit, &out->limit, error);
     }
     if (status == 0 && parts.given[KEY_offset]) {
         status = query_read_natural(&parts.at[KEY_offset], "offset", &given, &out->offset, error);

@@ -32,16 +32,16 @@ struct query {
     uint64_t limit;
     uint64_t offset;
     struct selection selection;
-    struct load_item *loads;   /* in the order asked; NULL for none */
+    struct load_item *loads; /* in the order asked; NULL for none */
     unsigned load_count;
-    const char *as;            /* a load's other name; NULL for none */
+    const char *as; /* a load's other name; NULL for none */
     uint32_t as_size;
 };
 
 /* One relationship to load, with the query for its destination. */
 struct load_item {
     const struct relationship *relationship;
-    const uint8_t *name_bytes;  /* under which it stands in the record, as MessagePack */
+    const uint8_t *name_bytes; /* under which it stands in the record, as MessagePack */
     uint32_t name_bytes_size;
     struct query query;
     struct load_item *next;

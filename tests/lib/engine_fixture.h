@@ -10,7 +10,7 @@ struct engine_fixture {
     struct limits limits;
     struct engine *engine;
     uint64_t now_us;
-    unsigned turns;     /* engine_turn was called so many times */
+    unsigned turns; /* engine_turn was called so many times */
 };
 
 void engine_fixture_open(struct engine_fixture *fixture, const char *yaml);

@@ -68,25 +68,27 @@ static int set_up(void **state)
 {
     (void)state;
     engine_fixture_open(&fixture, yaml);
-    fixture_expect(&fixture, "create_many", "['team', [{'id': 1, 'name': 'a'}, {'id': 2, 'name': 'b'}]]",
-                   "2");
+    fixture_expect(&fixture, "create_many",
+                   "['team', [{'id': 1, 'name': 'a'}, {'id': 2, 'name': 'b'}]]", "2");
     fixture_expect(&fixture, "create_many",
                    "['person', [{'id': 1, 'name': 'Ann', 'team_id': 1},"
                    " {'id': 2, 'name': 'Bob', 'team_id': 1, 'threshold': 1},"
                    " {'id': 3, 'name': null}]]",
                    "3");
-    fixture_expect(&fixture, "create_many",
-                   "['ticket', ["
-                   "{'id': 1, 'person_id': 1, 'priority': 9, 'at': '2026-01-01'},"
-                   "{'id': 2, 'person_id': 1, 'priority': 4, 'at': '2026-01-03'},"
-                   "{'id': 3, 'person_id': 2, 'priority': 2, 'at': '2026-01-02', 'status': 'closed'},"
-                   "{'id': 4, 'person_id': 1, 'priority': 6, 'at': '2026-01-02'},"
-                   "{'id': 5, 'priority': 7}]]",
-                   "5");
+    fixture_expect(
+        &fixture, "create_many",
+        "['ticket', ["
+        "{'id': 1, 'person_id': 1, 'priority': 9, 'at': '2026-01-01'},"
+        "{'id': 2, 'person_id': 1, 'priority': 4, 'at': '2026-01-03'},"
+        "{'id': 3, 'person_id': 2, 'priority': 2, 'at': '2026-01-02', 'status': 'closed'},"
+        "{'id': 4, 'person_id': 1, 'priority': 6, 'at': '2026-01-02'},"
+        "{'id': 5, 'priority': 7}]]",
+        "5");
     fixture_expect(&fixture, "create_many", "['skill', [{'id': 1, 'name': 'x'}, {'id': 2}]]", "2");
-    fixture_expect(&fixture, "create_many",
-                   "['person_skill', [{'person_id': 1, 'skill_id': 2}, {'person_id': 1, 'skill_id': 1}]]",
-                   "2");
+    fixture_expect(
+        &fixture, "create_many",
+        "['person_skill', [{'person_id': 1, 'skill_id': 2}, {'person_id': 1, 'skill_id': 1}]]",
+        "2");
     return 0;
 }
 
@@ -97,7 +99,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-#define EXPECT(method, params, expected) fixture_expect(&fixture, method, params, expected)
+#define EXPECT(method, params, expected)   fixture_expect(&fixture, method, params, expected)
 #define EXPECT_ERROR(method, params, code) fixture_expect_error(&fixture, method, params, code)
 
 static void test_get(void **state)
@@ -139,8 +141,9 @@ static void test_read_and_count(void **state)
 {
     (void)state;
     EXPECT("read", "['team']", "[{'id': 1, 'name': 'a'}, {'id': 2, 'name': 'b'}]");
-    EXPECT("read", "['ticket', {'filter': 'priority > $p', 'params': {'p': 5}, 'sort': '-priority',"
-                   " 'select': [], 'limit': 2}]",
+    EXPECT("read",
+           "['ticket', {'filter': 'priority > $p', 'params': {'p': 5}, 'sort': '-priority',"
+           " 'select': [], 'limit': 2}]",
            "[{'id': 1}, {'id': 5}]");
     EXPECT("read", "['ticket', {'filter': {'person': {'name': 'Bob'}}, 'select': ['priority']}]",
            "[{'id': 3, 'priority': 2}]");
@@ -169,7 +172,8 @@ static void test_load(void **state)
            "{'columns': [['latest', 'one', ['id', 'person_id', 'priority', 'status', 'at']],"
            "             ['team', 'one', ['id', 'name']]],"
            " 'data': [[[2, 1, 4, 'open', '2026-01-03T00:00:00Z'], [1, 'a']], [null, null]]}");
-    EXPECT("load", "['person', [1], {'skills': {'sort': '-id', 'limit': 1}, 'urgent': {'select': []}}]",
+    EXPECT("load",
+           "['person', [1], {'skills': {'sort': '-id', 'limit': 1}, 'urgent': {'select': []}}]",
            "[{'skills': [{'id': 2, 'name': null}], 'urgent': [{'id': 1}, {'id': 4}]}]");
     EXPECT_ERROR("load", "['person', [1]]", "invalid_request");
     EXPECT_ERROR("load", "['person', [1], 'teams']", "unknown_relationship");
@@ -182,25 +186,31 @@ static void test_load_queries(void **state)
     (void)state;
     EXPECT("load", "['person', [1], 'newest_two', {'query': {'select': []}}]",
            "[[{'id': 2}, {'id': 4}]]");
-    EXPECT("load", "['person', [1], 'newest_two', {'query': {'select': [], 'limit': 1, 'offset': 1}}]",
+    EXPECT("load",
+           "['person', [1], 'newest_two', {'query': {'select': [], 'limit': 1, 'offset': 1}}]",
            "[[{'id': 4}]]");
-    EXPECT("load", "['person', [1], 'newest_two', {'query': {'select': [], 'limit': 7, 'sort': 'id'}}]",
+    EXPECT("load",
+           "['person', [1], 'newest_two', {'query': {'select': [], 'limit': 7, 'sort': 'id'}}]",
            "[[{'id': 1}, {'id': 2}]]");
     EXPECT("load", "['person', [1], 'latest', {'query': {'select': [], 'filter': 'priority > 4'}}]",
            "[{'id': 4}]");
-    EXPECT("load", "['person', [1, 2], 'tickets',"
-                   " {'query': {'select': [], 'filter': 'priority > parent.threshold'}}]",
+    EXPECT("load",
+           "['person', [1, 2], 'tickets',"
+           " {'query': {'select': [], 'filter': 'priority > parent.threshold'}}]",
            "[[{'id': 1}, {'id': 4}], [{'id': 3}]]");
-    EXPECT("load", "['team', [1, 2], {'people': {'select': [], 'load': {'tickets': {'select': [],"
-                   " 'load': {'person': {'select': ['name']}}}}}}]",
+    EXPECT("load",
+           "['team', [1, 2], {'people': {'select': [], 'load': {'tickets': {'select': [],"
+           " 'load': {'person': {'select': ['name']}}}}}}]",
            "[{'people': [{'id': 1, 'tickets': ["
            "{'id': 1, 'person': {'id': 1, 'name': 'Ann'}},"
            "{'id': 2, 'person': {'id': 1, 'name': 'Ann'}},"
            "{'id': 4, 'person': {'id': 1, 'name': 'Ann'}}]},"
            "{'id': 2, 'tickets': [{'id': 3, 'person': {'id': 2, 'name': 'Bob'}}]}]},"
            "{'people': []}]");
-    EXPECT("get", "['person', 1, {'select': [], 'load': [{'tickets': {'as': 'first', 'limit': 1, 'select': []}},"
-                  " {'tickets': {'as': 'last', 'sort': '-id', 'limit': 1, 'select': []}}]}]",
+    EXPECT("get",
+           "['person', 1, {'select': [], 'load': [{'tickets': {'as': 'first', 'limit': 1, "
+           "'select': []}},"
+           " {'tickets': {'as': 'last', 'sort': '-id', 'limit': 1, 'select': []}}]}]",
            "{'id': 1, 'first': [{'id': 1}], 'last': [{'id': 4}]}");
     EXPECT_ERROR("get", "['person', 1, {'load': ['tickets', 'tickets']}]", "invalid_request");
     EXPECT_ERROR("get", "['person', 1, {'load': {'tickets': {'as': 'name'}}}]", "invalid_request");
@@ -225,7 +235,8 @@ static void test_actor(void **state)
         assert_string_equal(fixture_finish(&fixture, &calls[i]), answers[i]);
         fixture_end(&calls[i]);
     }
-    EXPECT("count", "['ticket', {'filter': 'priority > actor.level'}, {'actor': {'level': 6}}]", "2");
+    EXPECT("count", "['ticket', {'filter': 'priority > actor.level'}, {'actor': {'level': 6}}]",
+           "2");
     EXPECT("count", "['ticket', {'filter': \"tenant == 'x'\"}, {'tenant': 'x'}]", "5");
     EXPECT_ERROR("count", "['ticket', {}, {'actor': 1}]", "invalid_request");
     EXPECT_ERROR("count", "['ticket', {}, {'tenant': []}]", "invalid_request");
@@ -279,11 +290,13 @@ static void test_writes(void **state)
 static void test_conditions(void **state)
 {
     (void)state;
-    EXPECT("update", "['ticket', 1, {'priority': 8}, {'if': 'priority == $p', 'params': {'p': 9}}]",
-           "{'id': 1, 'person_id': 1, 'priority': 8, 'status': 'open', 'at': '2026-01-01T00:00:00Z'}");
+    EXPECT(
+        "update", "['ticket', 1, {'priority': 8}, {'if': 'priority == $p', 'params': {'p': 9}}]",
+        "{'id': 1, 'person_id': 1, 'priority': 8, 'status': 'open', 'at': '2026-01-01T00:00:00Z'}");
     EXPECT_ERROR("update", "['ticket', 1, {'priority': 7}, {'if': 'priority == 9'}]", "conflict");
     EXPECT_ERROR("destroy", "['ticket', 1, {'if': \"person.name == 'Bob'\"}]", "conflict");
-    EXPECT("destroy", "['ticket', 1, {'if': \"exists(person.tickets, true) or person.name == 'Ann'\"}]",
+    EXPECT("destroy",
+           "['ticket', 1, {'if': \"exists(person.tickets, true) or person.name == 'Ann'\"}]",
            "true");
     EXPECT("upsert", "['skill', {'id': 9}, {'if': \"name == 'x'\"}]", "{'id': 9, 'name': null}");
     EXPECT_ERROR("upsert", "['skill', {'id': 9}, {'if': \"name == 'x'\"}]", "conflict");
@@ -295,7 +308,8 @@ static void test_many(void **state)
     (void)state;
     EXPECT_ERROR("create_many", "['skill', [{'id': 5}, {'id': 6}, {'id': 5}]]", "conflict");
     EXPECT("get", "['skill', 6]", "null");
-    EXPECT("upsert_many", "['skill', [{'id': 5, 'name': 'a'}, {'id': 6}, {'id': 5, 'name': 'b'}]]", "3");
+    EXPECT("upsert_many", "['skill', [{'id': 5, 'name': 'a'}, {'id': 6}, {'id': 5, 'name': 'b'}]]",
+           "3");
     EXPECT("get_many", "['skill', [5, 6]]", "[{'id': 5, 'name': 'b'}, {'id': 6, 'name': null}]");
     EXPECT("destroy_many", "['skill', [5, 77, 6, 5]]", "2");
     EXPECT_ERROR("create_many", "['skill', {'id': 1}]", "invalid_request");
@@ -327,9 +341,10 @@ static void test_coalescing(void **state)
     struct reader in = reader_of(stats.bytes, stats.size);
     msgpack_to_json(&in, &json);
     buffer_byte(&json, 0);
-    assert_non_null(strstr((char *)json.bytes,
-                           "\"person.above\":{\"loads\":6,\"keys\":9,\"unique_keys\":2,\"batches\":1,"
-                           "\"groups\":1,\"joined\":7"));
+    assert_non_null(
+        strstr((char *)json.bytes,
+               "\"person.above\":{\"loads\":6,\"keys\":9,\"unique_keys\":2,\"batches\":1,"
+               "\"groups\":1,\"joined\":7"));
     buffer_release(&stats);
     buffer_release(&json);
 }
@@ -405,8 +420,10 @@ static void test_change_of_schema(void **state)
     assert_string_equal(fixture_finish(&fixture, &call), "[[{\"id\":1},{\"id\":4}]]");
     fixture_end(&call);
     EXPECT("get", "['skill', 1]", "{'id': 1, 'level': 2, 'name': 'x'}");
-    EXPECT("load", "['person', [1], 'above', {'query': {'select': []}}]", "[[{'id': 1}, {'id': 4}]]");
-    EXPECT("update", "['person', 2, {'name': 'Rob'}, {'select': ['name']}]", "{'id': 2, 'name': 'Rob'}");
+    EXPECT("load", "['person', [1], 'above', {'query': {'select': []}}]",
+           "[[{'id': 1}, {'id': 4}]]");
+    EXPECT("update", "['person', 2, {'name': 'Rob'}, {'select': ['name']}]",
+           "{'id': 2, 'name': 'Rob'}");
     change_schema("name: string\n      team_id", "name: integer\n      team_id",
                   -CODE_INVALID_REQUEST);
     change_schema("      status: {type: {enum: [open, closed]}, default: open}\n", "",

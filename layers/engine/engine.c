@@ -90,6 +90,39 @@ static int realm_open(struct engine *engine, struct realm *realm, struct error *
     return relations_open(&realm->relations, schema, realm->stores, &engine->shared, error);
 }
 
+/* ---- Remote providers, as relations see loaders outside ---- */
+
+static int open_remote(void *context, struct relation *relation, struct error *error)
+{
+    (void)context;
+    (void)error;
+    relation->loader.limits.timeout_us = 0; /* remote.h counts it for each attempt */
+    return 0;
+}
+
+static void close_remote(void *context, struct relation *relation)
+{
+    (void)context;
+    (void)relation;
+}
+
+static void start_remote(void *context, struct relation *relation, struct batch *batch)
+{
+    struct engine *engine = context;
+    remote_start(engine->remote, relation, batch, engine->now_us);
+}
+
+static bool cancel_remote(void *context, struct relation *relation, struct batch *batch)
+{
+    struct engine *engine = context;
+    return remote_cancel(engine->remote, relation, batch);
+}
+
+struct remote *engine_remote(struct engine *engine)
+{
+    return engine->remote;
+}
+
 /* ---- The engine ---- */
 
 struct engine *engine_create(const struct limits *limits)
@@ -105,17 +138,27 @@ struct engine *engine_create(const struct limits *limits)
     list_init(&engine->calls);
     engine->memory = memory_create(&engine->world);
     engine->coalescer = engine->memory == NULL ? NULL : coalescer_create(limits);
-    if (engine->coalescer == NULL) {
+    engine->remote = engine->coalescer == NULL ? NULL : remote_create(engine->coalescer, limits);
+    if (engine->remote == NULL) {
+        if (engine->coalescer != NULL) {
+            coalescer_free(engine->coalescer);
+        }
         if (engine->memory != NULL) {
             memory_free(engine->memory);
         }
         heap_free(engine);
         return NULL;
     }
+    engine->remotes = (struct outside_loaders){.context = engine,
+                                               .open = open_remote,
+                                               .close = close_remote,
+                                               .start = start_remote,
+                                               .cancel = cancel_remote};
     engine->shared = (struct relations_owner){.world = &engine->world,
                                               .coalescer = engine->coalescer,
                                               .tasks = &engine->tasks,
-                                              .limits = limits};
+                                              .limits = limits,
+                                              .remotes = &engine->remotes};
     return engine;
 }
 
@@ -128,6 +171,7 @@ void engine_free(struct engine *engine)
         CHECK(realm->references == 1);
         realm_put(engine, realm);
     }
+    remote_free(engine->remote);
     coalescer_free(engine->coalescer);
     memory_free(engine->memory);
     buffer_release(&engine->scratch);
@@ -231,6 +275,7 @@ bool engine_turn(struct engine *engine, uint64_t now_us)
     engine->shared.now_us = now_us;
     expire_calls(engine);
     coalescer_expire(engine->coalescer, now_us);
+    remote_expire(engine->remote, now_us);
     uint64_t budget = TURN_BUDGET;
     bool sent = false;
     do {
@@ -241,11 +286,16 @@ bool engine_turn(struct engine *engine, uint64_t now_us)
     return more || sent || !list_empty(&engine->tasks.tasks);
 }
 
+/* Of two times of which 0 is never. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 uint64_t engine_next_us(const struct engine *engine)
 {
-    uint64_t next = coalescer_next_us(engine->coalescer);
-    uint64_t deadline = engine->next_deadline_us;
-    return next == 0 || (deadline != 0 && deadline < next) ? deadline : next;
+    uint64_t next = earlier(coalescer_next_us(engine->coalescer), engine->next_deadline_us);
+    return earlier(next, remote_next_us(engine->remote));
 }
 
 void engine_close(struct engine *engine)

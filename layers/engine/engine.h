@@ -30,6 +30,10 @@ void engine_use_clock(struct engine *engine, uint64_t (*clock_us)(void));
 struct outside_loaders;
 void engine_use_modules(struct engine *engine, const struct outside_loaders *modules);
 
+/* The registry of remote providers, for the daemon to tell who provides, and
+ * what its clients answered. */
+struct remote *engine_remote(struct engine *engine);
+
 /* The first schema, or the next one: takes a reference. For a next one, records
  * stay; -CODE_INVALID_REQUEST says why a change is not safe, and the engine
  * goes on as before. Calls under way finish on theirs. */

@@ -4,6 +4,7 @@
 #include "layers/engine/call.h"
 #include "layers/engine/engine.h"
 #include "layers/load/relation.h"
+#include "layers/load/remote.h"
 #include "layers/memory/memory.h"
 
 /* What the files of this folder know of each other. */
@@ -34,6 +35,8 @@ struct engine {
     struct memory *memory;
     struct coalescer *coalescer;
     struct task_queue tasks;
+    struct remote *remote;
+    struct outside_loaders remotes;     /* remote.h as relations see it */
     struct relations_owner shared; /* what relations of all realms share */
     uint64_t call_number;          /* of the last call */
     struct realm *realm;           /* of the schema in force */

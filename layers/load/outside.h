@@ -56,10 +56,7 @@ void outside_sources(const struct relation *relation, const struct batch *batch,
  * one as it came), copied into the batch's arena by outside_open. */
 const struct record *outside_source(const struct batch *batch, size_t key);
 
-/* Hold the relation while a batch is out (relation_hold), let it go when it has
- * ended: the loader's duty.
- *
- * Called first by a loader's `start`: resolves and copies the sources into the
+/* Called first by a loader's `start`: resolves and copies the sources into the
  * batch's arena and sets batch->context to the result. `extra` bytes of zeroed
  * room for the loader's own follow (outside_extra). 0, or -CODE_OVERLOADED. */
 int outside_open(const struct relation *relation, struct batch *batch, size_t extra);

@@ -80,7 +80,7 @@ void relation_shown(const struct relation *relation, const struct eval *eval, bo
 static void settle_active(struct relation *relation)
 {
     list_remove(&relation->active);
-    if (relation->cache != NULL || relation->in_flight > 0) {
+    if (relation->cache != NULL || is_outside(relation) || relation->in_flight > 0) {
         list_append(&relation->owner->active, &relation->active);
     }
 }
@@ -177,6 +177,7 @@ static int open_relation(struct relation *relation, struct relations *owner,
     relation->loader.start = relation_start;
     relation->loader.cancel = relation_cancel;
     list_init(&relation->active);
+    settle_active(relation);
     int status = open_loader(relation, error);
     if (status < 0) {
         return status;

@@ -42,7 +42,7 @@ struct relation {
     uint64_t *looks_at;         /* bits: all whose writes affect any */
     struct result_cache *cache; /* NULL: results are not kept */
     size_t in_flight;           /* batches that did not end in the turn they began */
-    struct list active;         /* in owner->active: has a cache, or in_flight > 0 */
+    struct list active;         /* in owner->active: a write may have to drop or overtake something */
 };
 
 /* A loader's answer for one key. */
@@ -114,7 +114,7 @@ static inline struct relation *relations_find(struct relations *relations,
 void relation_shown(const struct relation *relation, const struct eval *eval, bool authorize,
                     const struct query *query, uint64_t made_up_by, struct buffer *out);
 
-/* A batch that outlives its turn can be overtaken: the loader says when. */
+/* A batch from records that outlives its turn can be overtaken from then on. */
 void relation_hold(struct relation *relation);
 void relation_let_go(struct relation *relation);
 

@@ -39,12 +39,16 @@ struct async_call {
 struct relata_async {
     uint32_t magic;
     enum async_state state;
+    unsigned handles; /* that are not closed yet */
+    bool resolving;
+    bool socket_open; /* initialised, and not closed or closing */
+    bool write_out;
+    bool hello_waits; /* the greeting is not answered */
     uv_loop_t *loop;
     struct endpoint endpoint;
     struct wire_options options;
 
     uv_getaddrinfo_t resolve;
-    bool resolving;
     struct addrinfo *addresses; /* all that were found */
     struct addrinfo *address;   /* the one that is tried */
 
@@ -54,22 +58,18 @@ struct relata_async {
         uv_pipe_t pipe;
         uv_tcp_t tcp;
     } socket;
-    bool socket_open; /* initialised, and not closed or closing */
     uv_connect_t connect;
     uv_idle_t idle;   /* active while something is to be begun or written this turn */
     uv_timer_t timer; /* at the first deadline */
     uint64_t timer_at_ms;
-    unsigned handles; /* that are not closed yet */
 
     struct wire wire;
     struct buffer writing; /* what the write under way holds */
     uv_write_t write;
-    bool write_out;
 
     struct expiries expiries; /* of all calls that wait */
     struct async_call hello;  /* waits as a call does */
-    bool hello_waits;
-    uint8_t *greeting; /* what it answered */
+    uint8_t *greeting;        /* what it answered */
     size_t greeting_size;
     struct relata_error cause; /* why it is broken */
 

@@ -387,7 +387,7 @@ int relata_call(struct relata_client *client, const char *method,
                 const struct relata_params *params, struct relata_reply **reply,
                 struct relata_error *error)
 {
-    uint32_t id;
+    uint32_t id = 0;
     int status = relata_send(client, method, params, &id, error);
     if (status != 0) {
         return status;

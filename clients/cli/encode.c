@@ -9,13 +9,11 @@
 
 /* --- JSON ------------------------------------------------------------------------ */
 
-static void encode_object(struct buffer *out, const json_t *json)
+static void encode_object(struct buffer *out, json_t *object)
 {
-    /* jansson's iterator wants what it walks to be changeable. */
-    json_t *object = (json_t *)(uintptr_t)json;
     const char *name;
     json_t *value;
-    write_map(out, (uint32_t)json_object_size(json));
+    write_map(out, (uint32_t)json_object_size(object));
     json_object_foreach(object, name, value)
     {
         write_text(out, name);
@@ -23,7 +21,7 @@ static void encode_object(struct buffer *out, const json_t *json)
     }
 }
 
-void encode_json(struct buffer *out, const json_t *json)
+void encode_json(struct buffer *out, json_t *json)
 {
     switch (json_typeof(json)) {
     case JSON_OBJECT:
@@ -68,7 +66,7 @@ static bool encode_binary(struct buffer *out, const char *text, size_t size)
     return decoded;
 }
 
-bool encode_field(struct buffer *out, enum catalog_type type, const json_t *json)
+bool encode_field(struct buffer *out, enum catalog_type type, json_t *json)
 {
     if (type == CATALOG_BINARY && json_is_string(json)) {
         return encode_binary(out, json_string_value(json), json_string_length(json));
@@ -78,14 +76,13 @@ bool encode_field(struct buffer *out, enum catalog_type type, const json_t *json
 }
 
 const char *encode_record(struct buffer *out, const struct catalog_resource *resource,
-                          const json_t *record, bool only_known)
+                          json_t *record, bool only_known)
 {
-    json_t *object = (json_t *)(uintptr_t)record;
     const char *name;
     json_t *value;
     size_t mark = write_open(out);
     uint32_t count = 0;
-    json_object_foreach(object, name, value)
+    json_object_foreach(record, name, value)
     {
         const struct catalog_field *field = catalog_field(resource, name);
         if (field == NULL && only_known) {
@@ -142,7 +139,7 @@ static bool encode_scalar_key(struct buffer *out, enum catalog_type type, const 
 }
 
 /* The array or object of a composite key. */
-static bool encode_composite(struct buffer *out, const struct catalog_key *key, const json_t *json)
+static bool encode_composite(struct buffer *out, const struct catalog_key *key, json_t *json)
 {
     if (json_is_object(json)) {
         encode_json(out, json);
@@ -158,7 +155,7 @@ static bool encode_composite(struct buffer *out, const struct catalog_key *key, 
     return true;
 }
 
-static bool encode_json_key(struct buffer *out, const struct catalog_key *key, const json_t *json)
+static bool encode_json_key(struct buffer *out, const struct catalog_key *key, json_t *json)
 {
     if (json_is_array(json) || json_is_object(json)) {
         return encode_composite(out, key, json);

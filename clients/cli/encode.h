@@ -11,15 +11,15 @@
 #include "protocol/base/buffer.h"
 
 /* Any JSON, as it is. */
-void encode_json(struct buffer *out, const json_t *json);
+void encode_json(struct buffer *out, json_t *json);
 
 /* A value for a field: the text of a binary one is base64. False where it is not. */
-bool encode_field(struct buffer *out, enum catalog_type type, const json_t *json);
+bool encode_field(struct buffer *out, enum catalog_type type, json_t *json);
 
 /* A record, or changes: an object. `only_known` leaves out what the resource
  * does not have. NULL, or the name of the field that is not base64. */
 const char *encode_record(struct buffer *out, const struct catalog_resource *resource,
-                          const json_t *record, bool only_known);
+                          json_t *record, bool only_known);
 
 /* A key from a word: an integer where the field is one, a JSON array or object
  * for a composite key, text otherwise. False where it is no base64. */

@@ -100,7 +100,7 @@ static bool add_row(struct grid *grid, size_t more)
 {
     if (grid->row_count == grid->capacity) {
         size_t capacity = grid->capacity > 0 ? grid->capacity * 2 : 64;
-        struct grid_cell **rows = heap_resize(grid->rows, capacity * sizeof(*rows));
+        struct grid_cell **rows = heap_resize(grid->rows, capacity * sizeof(struct grid_cell *));
         size_t *sizes = heap_resize(grid->row_sizes, capacity * sizeof(*sizes));
         grid->rows = rows != NULL ? rows : grid->rows;
         grid->row_sizes = sizes != NULL ? sizes : grid->row_sizes;
@@ -280,7 +280,7 @@ static void write_down(const struct grid *grid, size_t width_max, struct buffer 
 
 void grid_write(const struct grid *grid, size_t width_max, struct buffer *out)
 {
-    size_t widths[GRID_COLUMNS_MAX];
+    size_t widths[GRID_COLUMNS_MAX] = {0};
     if (grid->row_count == 0) {
         return;
     }

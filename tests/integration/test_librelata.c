@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
@@ -35,11 +37,19 @@ static const char schema[] =
     "      representative_id: integer\n";
 
 static struct daemon_fixture fixture;
+static char tcp_address[40]; /* by a name that may have two addresses */
 
 static int start(void **state)
 {
     (void)state;
-    daemon_fixture_start(&fixture, schema, NULL);
+    const char *const arguments[] = {"--listen", "tcp:127.0.0.1:0", NULL};
+    daemon_fixture_start(&fixture, schema, arguments);
+    char *log = daemon_fixture_log(&fixture);
+    const char *found = strstr(log, "tcp:127.0.0.1:");
+    assert_non_null(found);
+    snprintf(tcp_address, sizeof(tcp_address), "tcp:localhost:%ld",
+             strtol(found + strlen("tcp:127.0.0.1:"), NULL, 10));
+    free(log);
     return 0;
 }
 
@@ -230,9 +240,8 @@ static void on_ticket(void *data, struct relata_value result, const struct relat
     flight.wrong += error != NULL || came != *id ? 1 : 0;
 }
 
-static void flies_a_thousand_on_a_loop(void **state)
+static void fly_a_thousand(const char *address)
 {
-    (void)state;
     enum { CALLS = 1000 };
     static int64_t ids[CALLS];
     uv_loop_t loop;
@@ -240,8 +249,7 @@ static void flies_a_thousand_on_a_loop(void **state)
     struct relata_params *params = relata_params_create();
     flight = (struct flight){0};
     assert_int_equal(uv_loop_init(&loop), 0);
-    assert_int_equal(relata_async_connect(&loop, fixture.address, NULL, NULL, NULL, &async, NULL),
-                     0);
+    assert_int_equal(relata_async_connect(&loop, address, NULL, NULL, NULL, &async, NULL), 0);
     for (int i = 0; i < CALLS; i++) {
         ids[i] = i;
         relata_params_reset(params);
@@ -257,6 +265,27 @@ static void flies_a_thousand_on_a_loop(void **state)
     assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&loop), 0);
     relata_params_free(params);
+}
+
+static void flies_a_thousand_on_a_loop(void **state)
+{
+    (void)state;
+    fly_a_thousand(fixture.address);
+    fly_a_thousand(tcp_address);
+}
+
+static void connects_by_tcp(void **state)
+{
+    (void)state;
+    struct relata_client *client = NULL;
+    struct relata_error error;
+    int64_t count;
+    if (relata_connect(tcp_address, NULL, &client, &error) != 0) {
+        fail_msg("%s", error.message);
+    }
+    assert_int_equal(relata_count(client, "ticket", RELATA_NONE, RELATA_NONE, &count, NULL), 0);
+    assert_int_equal(count, 1000);
+    relata_close(client);
 }
 
 static void knows_its_version(void **state)
@@ -276,6 +305,7 @@ int main(void)
         cmocka_unit_test(loads_relationships),
         cmocka_unit_test(pipelines_ten_thousand),
         cmocka_unit_test(flies_a_thousand_on_a_loop),
+        cmocka_unit_test(connects_by_tcp),
         cmocka_unit_test(knows_its_version),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -145,7 +145,7 @@ static void pipelines_out_of_order(void **state)
 static void gives_up_in_time(void **state)
 {
     (void)state;
-    struct relata_client *client = connect_with(50, NULL);
+    struct relata_client *client = connect_with(400, NULL);
     struct relata_error error;
     struct relata_reply *reply;
     assert_int_equal(relata_call(client, "silent", NULL, &reply, &error), -RELATA_CODE_TIMEOUT);

@@ -1,4 +1,4 @@
-#include "layers/query/expr_ast.h"
+#include "layers/query/expr_print.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,14 +7,6 @@
 #include "protocol/base/check.h"
 #include "protocol/base/utf8.h"
 #include "protocol/msgpack/writer.h"
-
-/* The tree as text. What has no literal becomes a param, $p1, $p2 ... in the
- * order in which they stand; expr_print_params writes their values. */
-struct printer {
-    struct buffer *text;   /* or NULL */
-    struct buffer *params; /* or NULL */
-    uint32_t param_count;
-};
 
 /* As the parser binds. */
 enum {
@@ -96,8 +88,12 @@ static void put_float(struct printer *printer, double real)
 }
 
 /* Whether the text form can say the value here. */
-static bool is_writable(const struct value *value, bool typed)
+static bool is_writable(const struct printer *printer, const struct value *value, bool typed)
 {
+    bool text = value->kind == VALUE_TEXT || value->kind == VALUE_BINARY;
+    if (text && printer->text_max > 0 && value->size > printer->text_max) {
+        return false;
+    }
     switch (value->kind) {
     case VALUE_BOOLEAN:
     case VALUE_INTEGER:
@@ -119,7 +115,7 @@ static bool is_writable(const struct value *value, bool typed)
 static void put_value(struct printer *printer, const struct value *value, bool typed)
 {
     char text[DATETIME_TEXT_MAX];
-    if (!is_writable(value, typed)) {
+    if (!is_writable(printer, value, typed)) {
         put_param(printer, value);
         return;
     }
@@ -153,10 +149,10 @@ static void put_value(struct printer *printer, const struct value *value, bool t
     CHECK(!"not writable");
 }
 
-static bool all_writable(const struct item_list *list)
+static bool all_writable(const struct printer *printer, const struct item_list *list)
 {
     for (uint32_t i = 0; i < list->count; i++) {
-        if (!is_writable(&list->items[i], list->sorted)) {
+        if (!is_writable(printer, &list->items[i], list->sorted)) {
             return false;
         }
     }
@@ -185,7 +181,7 @@ static void put_list_param(struct printer *printer, const struct item_list *list
 
 static void put_list(struct printer *printer, const struct item_list *list)
 {
-    if (!all_writable(list)) {
+    if (!all_writable(printer, list)) {
         put_list_param(printer, list);
         return;
     }
@@ -383,16 +379,26 @@ static void print_node(struct printer *printer, const struct node *node, int bin
     put(printer, bare ? "" : ")");
 }
 
+void print_condition(struct printer *printer, const struct node *node)
+{
+    print_node(printer, node, BIND_OR);
+}
+
+void print_part(struct printer *printer, const struct node *node)
+{
+    print_node(printer, node, BIND_AND + 1);
+}
+
 void expr_print(const struct expr *expr, struct buffer *out)
 {
     struct printer printer = {.text = out};
-    print_node(&printer, expr->root, BIND_OR);
+    print_condition(&printer, expr->root);
 }
 
 void expr_print_params(const struct expr *expr, struct buffer *out)
 {
     size_t mark = write_open(out);
     struct printer printer = {.params = out};
-    print_node(&printer, expr->root, BIND_OR);
+    print_condition(&printer, expr->root);
     write_close_map(out, mark, printer.param_count);
 }

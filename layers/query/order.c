@@ -53,6 +53,7 @@ static int compile_item(const struct expr_compiler *compiler, const char *text, 
     }
     item->path = root->ref.path.hop_count > 0 ? path : NULL;
     item->field = root->ref.field->position;
+    item->name = root->ref.field->name;
     return 0;
 }
 

@@ -8,6 +8,7 @@
 struct order_item {
     const struct expr *path; /* NULL for a plain field */
     uint16_t field;          /* of the resource, where path is NULL */
+    const char *name;        /* of the field that the path ends in, or of the plain one */
     bool descending;
     bool nils_first;
 };

@@ -1,0 +1,281 @@
+"""What the documentation shows is true.
+
+Every fenced block of README.md, docs/ and the examples' READMEs is looked at:
+
+  python    runs, in the order of the page, against a daemon on the helpdesk
+            (SOCKET is its path, relata a client as in docs/protocol.md)
+  yaml      a schema, a configuration, or relationships of the helpdesk's
+            representative: checked by relatad --check
+  json      a filter in the map form, used
+  c         compiled; whole programs run too
+  sh        is shell; lines that begin with relata or relatad run
+
+A comment in front of a block says more: `<!-- test: file NAME -->` makes it a
+file of the page's folder, `<!-- test: run -->` runs it there as a whole.
+"""
+
+import glob
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import textwrap
+import unittest
+
+import helpdesk
+import relata_test
+from test_examples import BUILD, RELATA
+
+ROOT = os.path.abspath(helpdesk.ROOT)
+BLOCK = re.compile(r"(?:^<!-- test: (?P<say>.*?) -->\n)?^(?P<indent> *)```(?P<kind>\w*)\n"
+                   r"(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#([^)]*))?\)")
+PAGES = sorted(glob.glob(os.path.join(ROOT, "*.md")) +
+               glob.glob(os.path.join(ROOT, "docs", "**", "*.md"), recursive=True) +
+               glob.glob(os.path.join(ROOT, "examples", "*", "*.md")))
+
+# What docs/expressions.md says its tickets have.
+EXPRESSIONS_SCHEMA = """version: 1
+resources:
+  ticket:
+    fields: {id: integer, subject: string, status: {type: {enum: [open, closed, waiting]}},
+             priority: integer, score: float, urgent: boolean, token: uuid,
+             opened_at: datetime, extra: any, representative_id: integer}
+    relationships: {representative: {belongs_to: representative}}
+  representative:
+    fields: {id: integer, name: string, threshold: integer, team_id: integer}
+    relationships: {team: {belongs_to: team}, tickets: {has_many: ticket}}
+  team: {fields: {id: integer, name: string}}
+"""
+
+
+class Block:
+    def __init__(self, page, match):
+        self.page = os.path.relpath(page, ROOT)
+        self.kind = match["kind"]
+        self.say = match["say"] or ""
+        self.text = textwrap.dedent(match["text"])
+        self.line = match.string[:match.start("text")].count("\n") + 1
+
+    def __str__(self):
+        return f"{self.page}:{self.line}"
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def blocks(*kinds, page=None):
+    """Those of all pages, or of one."""
+    found = [Block(path, match) for path in PAGES for match in BLOCK.finditer(read(path))
+             if page is None or os.path.relpath(path, ROOT) == page]
+    return [block for block in found if not kinds or block.kind in kinds]
+
+
+def with_relationships(text):
+    """The helpdesk's schema with these relationships of its representative."""
+    for outer in ("representative:", "relationships:"):
+        if text.startswith(outer):
+            text = textwrap.dedent(text[len(outer) + 1:])
+    before, resource = helpdesk.schema().split("\n  representative:\n")
+    fields, rest = resource.split("    relationships:\n", 1)
+    after = rest[rest.index("\n  ticket:\n"):]
+    return (before + "\n  representative:\n" + fields + "    relationships:\n" +
+            textwrap.indent(text, " " * 6) + after)
+
+
+class Docs(relata_test.Case):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="relata-test-")
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.environment = dict(os.environ, HOME=self.folder,
+                                PATH=os.path.join(BUILD, "bin") + ":" + os.environ["PATH"])
+
+    def write(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def run_command(self, block, *command):
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=relata_test.PATIENCE_S)
+        self.assertEqual(done.returncode, 0, f"{block}: {command}\n{done.stdout}")
+        return done.stdout
+
+    def helpdesk_path(self):
+        daemon = helpdesk.start(self)
+        self.environment["RELATA_ADDRESS"] = daemon.address
+        return daemon.address.partition(":")[2]
+
+    def test_every_kind_is_known(self):
+        self.assertGreater(len(blocks()), 30)
+        for block in blocks():
+            self.assertIn(block.kind, ("", "python", "yaml", "json", "c", "sh", "ini"), str(block))
+
+    def test_python(self):
+        path = self.helpdesk_path()
+        for page in sorted({block.page for block in blocks("python")} - {"README.md"}):
+            names = {"SOCKET": path}
+            client, *_ = blocks("python", page="docs/protocol.md")
+            exec(compile(client.text, str(client), "exec"), names)
+            names["relata"] = names["Client"](path)
+            clients = [names["relata"]]
+            for block in blocks("python", page=page):
+                code = compile("\n" * (block.line - 1) + block.text, block.page, "exec")
+                exec(code, names)
+                clients.append(names["relata"])
+            for client in clients:
+                client.socket.close()
+
+    def test_yaml(self):
+        for block in blocks("yaml"):
+            self.write("schema.yaml", helpdesk.schema())
+            if block.text.startswith("version:"):
+                what = ["--schema", self.write("shown.yaml", block.text)]
+            elif block.text.startswith("listen:"):
+                what = ["--config", self.write("relata.yaml", block.text)]
+            elif block.page.startswith("examples/iso-codes"):
+                self.assertIn(textwrap.indent(block.text, " " * 6),
+                              read(os.path.join(ROOT, "examples/iso-codes/schema.yaml")))
+                continue
+            else:
+                what = ["--schema", self.write("shown.yaml", with_relationships(block.text))]
+            self.run_command(block, relata_test.RELATAD, "--check", *what)
+
+    def test_filters(self):
+        client = self.start(EXPRESSIONS_SCHEMA).connect()
+        page = blocks(page="docs/expressions.md")
+        maps = [block for block in page if block.kind == "json"]
+        texts = [block for block in page if block.kind == ""]
+        self.assertTrue(maps and texts)
+        for block in maps:
+            client.call("count", "ticket", {"filter": json.loads(block.text)})
+        for line in texts[0].text.splitlines():
+            text, _, of = line.partition("#")
+            query = {"filter": text.strip(), "params": {"min": 1}}
+            if "parent." in text:
+                client.call("load", "representative", [1], "tickets", {"query": query})
+            else:
+                client.call("count", "representative" if "representative" in of else "ticket",
+                            query)
+
+    def compile_c(self, block, text, *options):
+        source = self.write("shown.c", text)
+        sanitize = os.environ.get("RELATA_SANITIZE")
+        self.run_command(block, "cc", "-std=gnu11", "-Wall", "-Werror",
+                         *(["-fsanitize=" + sanitize] if sanitize else []),
+                         "-I", os.path.join(ROOT, "clients", "c"), source, *options)
+
+    def test_c(self):
+        address = "unix:" + self.helpdesk_path()
+        library = os.path.join(BUILD, "lib")
+        for block in blocks("c"):
+            if "int main(" in block.text:
+                self.assertIn('"unix:/run/relata/relata.sock"', block.text)
+                text = block.text.replace("unix:/run/relata/relata.sock", address)
+                self.compile_c(block, text, "-o", "shown", "-L", library,
+                               "-Wl,-rpath," + library, "-lrelata", "-luv")
+                printed = self.run_command(block, "./shown")
+                self.assertGreater(len(printed.splitlines()), 10)
+                continue
+            functions, ends, statements = block.text.rpartition("\n}\n")
+            self.compile_c(block, "#include <uv.h>\n#include <relata.h>\n" + functions + ends + """
+                void shown(struct relata_client *client, struct relata_async *async,
+                           struct relata_params *params, struct relata_reply *reply,
+                           struct relata_error error, void *data);
+                void shown(struct relata_client *client, struct relata_async *async,
+                           struct relata_params *params, struct relata_reply *reply,
+                           struct relata_error error, void *data) {
+                """ + statements + "}\n", "-c")
+
+    def test_shell(self):
+        """Lines that call relata run on the helpdesk, where tickets.jsonl is a new ticket."""
+        self.helpdesk_path()
+        ran = 0
+        for block in blocks("sh"):
+            self.run_command(block, "bash", "-n", self.write("shown.sh", block.text))
+            self.write("schema.yaml", helpdesk.schema())
+            for line in block.text.splitlines():
+                self.write("tickets.jsonl", f'{{"id": {30000 + ran}, "subject": "new"}}\n')
+                if line.startswith("relatad "):
+                    line += " --check"
+                elif not line.startswith("relata "):
+                    continue
+                self.run_command(block, "bash", "-c", line)
+                ran += 1
+        self.assertGreater(ran, 5)
+
+    def test_pages_that_say_how(self):
+        """What stands under a comment, in a folder with a build beside it."""
+        for page in {block.page for block in blocks() if block.say}:
+            self.write("Makefile", "build:\n")
+            os.symlink(BUILD, os.path.join(self.folder, "build"))
+            for block in blocks(page=page):
+                what, _, name = block.say.partition(" ")
+                if what == "file":
+                    self.write(name, block.text)
+                elif what == "run":
+                    self.run_page(block)
+
+    def run_page(self, block):
+        """Its daemon listens in the folder and is waited for; it ends with the test."""
+        path = os.path.join(self.folder, "relata.sock")
+        self.addCleanup(self.end_page)
+        text = "set -e\n" + block.text.replace("/tmp/relata.sock", path).replace(
+            " &\n", " >log 2>&1 &\necho $! >pid\n"
+            "until grep -q event=ready log; do kill -0 $!; sleep 0.02; done\n")
+        printed = self.run_command(block, "bash", "-c", text)
+        self.assertIn("The page does not load", printed)
+        self.assertIn("A refund is missing", printed)
+        for python in blocks("python", page=block.page):
+            said = []
+            names = {"print": said.append}
+            code = compile(python.text.replace("/tmp/relata.sock", path), str(python), "exec")
+            exec(code, names)
+            names["relata"].close()
+            self.assertEqual(said[0][3][0][0]["subject"], "The page does not load")
+
+    def end_page(self):
+        pid = os.path.join(self.folder, "pid")
+        if os.path.exists(pid):
+            os.kill(int(read(pid)), signal.SIGTERM)
+            log = os.path.join(self.folder, "log")
+            relata_test.wait_until(lambda: "event=stopped" in read(log), "the daemon to stop")
+
+    def test_links_lead_somewhere(self):
+        for page in PAGES:
+            for path, anchor in LINK.findall(read(page)):
+                target = os.path.join(os.path.dirname(page), path)
+                self.assertTrue(os.path.exists(target), f"{page}: {path}")
+                if anchor:
+                    heads = [re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-")
+                             for head in re.findall(r"^#+ (.*)$", read(target), re.M)]
+                    self.assertIn(anchor, heads, page)
+
+    def test_index_has_every_page(self):
+        index = read(os.path.join(ROOT, "docs", "README.md"))
+        for page in glob.glob(os.path.join(ROOT, "docs", "*.md")):
+            if not page.endswith("/README.md"):
+                self.assertIn(f"({os.path.basename(page)})", index)
+
+    def test_limits_are_those_told(self):
+        client = self.start("version: 1\nresources:\n  a: {fields: {id: integer}}\n").connect()
+        told = client.call("hello")["limits"]
+        shown = dict(re.findall(r"^\| `(\w+)` \| ([\d,]+(?: [KM]iB)?) \|",
+                                read(os.path.join(ROOT, "docs", "limits.md")), re.M))
+        units = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}
+        for name, value in shown.items():
+            number, _, unit = value.replace(",", "").partition(" ")
+            if name != "connections":  # lowered to what the process may open
+                self.assertEqual(told.get(name), int(number) * units[unit], name)
+        self.assertEqual(set(told), set(shown))
+
+
+if __name__ == "__main__":
+    unittest.main()

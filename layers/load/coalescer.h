@@ -200,6 +200,11 @@ void coalescer_complete(struct coalescer *coalescer, struct batch *batch, uint64
 void coalescer_fail(struct coalescer *coalescer, struct batch *batch, const struct error *error,
                     uint64_t now_us);
 
+/* Keeps a batch in memory though it may end, for loads that name it as their
+ * parent: once it has ended they wait for nobody. As often given back as kept. */
+void coalescer_keep(struct coalescer *coalescer, struct batch *batch);
+void coalescer_let_go(struct coalescer *coalescer, struct batch *batch);
+
 /* Latency of a loader's batches that ended by themselves, in microseconds; p50
  * and p99 are at most 1/16 too high. Zeros where there were none. */
 void loader_latency(const struct loader *loader, uint64_t *p50, uint64_t *p99, uint64_t *max);

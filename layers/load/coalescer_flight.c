@@ -52,6 +52,18 @@ void batch_put(struct coalescer *coalescer, struct batch_state *state, size_t re
     }
 }
 
+void coalescer_keep(struct coalescer *coalescer, struct batch *batch)
+{
+    (void)coalescer;
+    CHECK(batch->state->references > 0);
+    batch->state->references++;
+}
+
+void coalescer_let_go(struct coalescer *coalescer, struct batch *batch)
+{
+    batch_put(coalescer, batch->state, 1);
+}
+
 void batches_release(struct coalescer *coalescer)
 {
     while (coalescer->spare_batches != NULL) {

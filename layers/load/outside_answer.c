@@ -34,6 +34,11 @@ static int no_memory(struct taking *taking)
 
 /* ---- Errors of single sources ---- */
 
+static const struct error no_room = {.code = CODE_OVERLOADED,
+                                     .message = "no memory for a loader's error",
+                                     .index = -1,
+                                     .position = -1};
+
 /* The error of one source, which names the relationship and the source. */
 static void fail_key(const struct relation *relation, struct batch *batch, size_t at,
                      const struct error *error)
@@ -41,10 +46,6 @@ static void fail_key(const struct relation *relation, struct batch *batch, size_
     const struct field_list *fields = &relation->relationship->source->primary_key;
     const struct load_key *key = &batch->keys[at];
     struct error *kept = arena_copy(&batch->arena, error, sizeof *error);
-    static const struct error no_room = {.code = CODE_OVERLOADED,
-                                         .message = "no memory for a loader's error",
-                                         .index = -1,
-                                         .position = -1};
     if (kept == NULL) {
         batch->answers[at] = (struct load_answer){.error = &no_room};
         return;
@@ -66,7 +67,7 @@ void outside_fail(const struct relation *relation, struct batch *batch, size_t f
     (void)relation;
     struct error *kept = arena_copy(&batch->arena, error, sizeof *error);
     for (size_t i = from; i < from + count; i++) {
-        batch->answers[i] = (struct load_answer){.error = kept != NULL ? kept : error};
+        batch->answers[i] = (struct load_answer){.error = kept != NULL ? kept : &no_room};
     }
 }
 

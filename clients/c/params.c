@@ -17,14 +17,19 @@ void params_release(struct relata_params *params)
     buffer_release(&params->buffer);
 }
 
+/* What is made where memory lacks: a NULL would be a call without params. It is
+ * failed for good and never written to, so that threads may share it. */
+static struct relata_params no_memory = {.buffer = {.failed = true}};
+
 struct relata_params *relata_params_create(void)
 {
-    return heap_zero(1, sizeof(struct relata_params));
+    struct relata_params *params = heap_zero(1, sizeof(*params));
+    return params != NULL ? params : &no_memory;
 }
 
 void relata_params_free(struct relata_params *params)
 {
-    if (params != NULL) {
+    if (params != NULL && params != &no_memory) {
         params_release(params);
         heap_free(params);
     }
@@ -32,7 +37,7 @@ void relata_params_free(struct relata_params *params)
 
 void relata_params_reset(struct relata_params *params)
 {
-    if (params != NULL) {
+    if (params != &no_memory) {
         buffer_truncate(&params->buffer, 0);
         params->count = 0;
         params->level = 0;
@@ -45,7 +50,7 @@ void relata_params_reset(struct relata_params *params)
 /* Room for one more value where the writing stands; NULL where it cannot be. */
 static struct buffer *begin(struct relata_params *params)
 {
-    if (params == NULL || params->too_deep) {
+    if (params->too_deep || params->buffer.failed) {
         return NULL;
     }
     if (params->level == 0) {
@@ -161,12 +166,12 @@ void relata_params_map(struct relata_params *params, uint32_t count)
 
 bool relata_params_complete(const struct relata_params *params)
 {
-    return params != NULL && !params->buffer.failed && !params->too_deep && params->level == 0;
+    return !params->buffer.failed && !params->too_deep && params->level == 0;
 }
 
 uint32_t relata_params_count(const struct relata_params *params)
 {
-    return params == NULL ? 0 : params->count;
+    return params->count;
 }
 
 struct relata_value relata_params_at(const struct relata_params *params, uint32_t index)
@@ -186,7 +191,7 @@ struct relata_value relata_params_at(const struct relata_params *params, uint32_
 
 int params_check(const struct relata_params *params, struct relata_error *error)
 {
-    if (params == NULL || params->buffer.failed) {
+    if (params->buffer.failed) {
         return fault_set(error, CODE_OVERLOADED, "there is no memory for the params");
     }
     if (params->too_deep) {

@@ -20,7 +20,7 @@ struct relata_params {
 void params_init(struct relata_params *params);
 void params_release(struct relata_params *params);
 
-/* 0 where the params can be sent; NULL is failed params. */
+/* 0 where the params can be sent. */
 int params_check(const struct relata_params *params, struct relata_error *error);
 
 #endif

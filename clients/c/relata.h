@@ -183,7 +183,8 @@ bool relata_value_of(const void *bytes, size_t size, struct relata_value *value)
  * them, so one need not look in between. */
 struct relata_params;
 
-/* NULL where memory lacks; the other functions take NULL as failed params. */
+/* Never NULL: where memory lacks, these are params that have failed already, and
+ * a call with them fails with overloaded. */
 struct relata_params *relata_params_create(void);
 void relata_params_free(struct relata_params *params);
 /* Empty again, for the next call; keeps its memory. */

@@ -129,7 +129,6 @@ static bool open_prompt(struct prompt *prompt)
     }
     el_set(prompt->edit, EL_PROMPT, prompt_text);
     el_set(prompt->edit, EL_EDITOR, "emacs");
-    el_set(prompt->edit, EL_SIGNAL, 1);
     el_set(prompt->edit, EL_HIST, history, prompt->history);
     el_set(prompt->edit, EL_ADDFN, "relata-complete", "complete a command", complete);
     el_set(prompt->edit, EL_BIND, "^I", "relata-complete", NULL);
@@ -137,15 +136,24 @@ static bool open_prompt(struct prompt *prompt)
     return true;
 }
 
-static void close_prompt(struct prompt *prompt)
+/* After every line, so that nothing is lost however this ends. */
+static void remember(struct prompt *prompt, const char *line)
 {
     HistEvent event;
-    if (prompt->history_file != NULL && prompt->history != NULL) {
+    if (line[strspn(line, " \t\n")] == '\0') {
+        return;
+    }
+    history(prompt->history, &event, H_ENTER, line);
+    if (prompt->history_file != NULL) {
         /* What was typed may hold secrets: for the owner alone. */
         mode_t before = umask(077);
         history(prompt->history, &event, H_SAVE, prompt->history_file);
         umask(before);
     }
+}
+
+static void close_prompt(struct prompt *prompt)
+{
     free(prompt->history_file);
     if (prompt->edit != NULL) {
         el_end(prompt->edit);
@@ -153,6 +161,34 @@ static void close_prompt(struct prompt *prompt)
     if (prompt->history != NULL) {
         history_end(prompt->history);
     }
+}
+
+static void on_interrupt(int number)
+{
+    (void)number;
+}
+
+/* The next line; NULL at the end. An interrupt gives up the line that is being
+ * typed; while a command runs, it ends the program as everywhere. */
+static const char *read_line(struct prompt *prompt)
+{
+    const struct sigaction quiet = {.sa_handler = on_interrupt};
+    const struct sigaction usual = {.sa_handler = SIG_DFL};
+    sigaction(SIGINT, &quiet, NULL);
+    const char *line;
+    for (;;) {
+        int size = 0;
+        errno = 0;
+        el_resize(prompt->edit);
+        line = el_gets(prompt->edit, &size);
+        if (line != NULL || size >= 0 || errno != EINTR) {
+            break;
+        }
+        fputc('\n', stdout);
+        el_reset(prompt->edit);
+    }
+    sigaction(SIGINT, &usual, NULL);
+    return line;
 }
 
 static int run_prompt(struct cli *cli)
@@ -165,21 +201,14 @@ static int run_prompt(struct cli *cli)
     printf("relata %s. Commands as on the command line; help, quit.\n", relata_version());
     bool ended = false;
     while (!ended) {
-        int size = 0;
-        errno = 0;
-        const char *line = el_gets(prompt.edit, &size);
-        if (line == NULL || size <= 0) {
+        const char *line = read_line(&prompt);
+        if (line == NULL) {
+            fputc('\n', stdout);
             break;
         }
-        HistEvent event;
-        if (line[strspn(line, " \t\n")] != '\0') {
-            history(prompt.history, &event, H_ENTER, line);
-        }
+        remember(&prompt, line);
         int status;
         ended = run_line(cli, line, &status);
-    }
-    if (!ended) {
-        fputc('\n', stdout);
     }
     close_prompt(&prompt);
     return CLI_DONE;

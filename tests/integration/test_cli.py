@@ -370,6 +370,19 @@ class Terminal(CliCase):
             self.assertIn("nobody", file.read())
         self.assertEqual(os.stat(self.path("history")).st_mode & 0o077, 0)
 
+    def test_an_interrupt_gives_up_the_line(self):
+        process, master = self.start_relata()
+        self.read_until(master, "relata> ")
+        os.write(master, b"not what was meant")
+        self.read_until(master, "meant")
+        process.send_signal(signal.SIGINT)
+        self.read_until(master, "meant\nrelata> ")
+        os.write(master, b"ping\n")
+        self.read_until(master, "pong\n")
+        self.assertNotIn("no command", self.text)
+        os.write(master, b"quit\n")
+        self.end_well(process, master)
+
     def test_prompt_connects_anew(self):
         process, master = self.start_relata()
         os.write(master, b"ping\n")

@@ -134,9 +134,15 @@ static void tells_lack_of_memory(void **state)
     heap_fail_at(0);
     struct relata_params *params = relata_params_create();
     heap_fail_at(-1);
-    assert_null(params);
-    relata_params_string(params, "goes nowhere");
-    assert_int_equal(params_check(params, NULL), -RELATA_CODE_OVERLOADED);
+    assert_non_null(params);
+    for (int i = 0; i < 2; i++) {
+        relata_params_string(params, "goes nowhere");
+        relata_params_map(params, 1);
+        assert_int_equal(relata_params_count(params), 0);
+        assert_int_equal(params_check(params, NULL), -RELATA_CODE_OVERLOADED);
+        relata_params_reset(params);
+    }
+    relata_params_free(params);
 
     params = relata_params_create();
     heap_fail_at(0);

@@ -1,25 +1,20 @@
-// The client: it connects when there is something to do, keeps the calls that
-// wait for a connection, and connects again for those and for its providers.
+// What an application holds: the methods, and what they are decoded with. How
+// there comes to be a connection is link.js.
 
 import { EventEmitter } from 'node:events';
 import { Call } from './call.js';
 import { Codec } from './codec.js';
-import { Connection, parseAddress } from './connection.js';
+import { parseAddress } from './connection.js';
 import { RelataError } from './errors.js';
 import { plain } from './integers.js';
-import { keyOf } from './keys.js';
-import { Loader } from './loader.js';
+import { Link } from './link.js';
 import { loaderOf } from './load.js';
 import { Methods } from './methods.js';
 import { Providers } from './provider.js';
 import { Request } from './request.js';
 import { Rows, throwIfError } from './rows.js';
-import { Turn } from './turn.js';
 
 const ADDRESS_DEFAULT = 'unix:/run/relata/relata.sock';
-// Until the daemon has said how many requests of one connection may wait.
-const WINDOW_DEFAULT = 5000;
-const WAITING_MAX = 100000;
 
 const DEFAULTS = {
     name: 'relata-node',
@@ -35,9 +30,9 @@ const DEFAULTS = {
 const CHOICES = { integers: ['number', 'bigint'], datetimes: ['date', 'exact'] };
 
 function optionsOf(given) {
-    const unknown = Object.keys(given).find((name) => !(name in DEFAULTS));
+    const unknown = Object.keys(given).find((name) => !Object.hasOwn(DEFAULTS, name));
     if (unknown !== undefined) {
-        throw new RelataError('invalid_request', `there is no option ${unknown}; expected one of ` +
+        throw new RelataError('invalid_request', `there is no option ${unknown}; there are ` +
             Object.keys(DEFAULTS).join(', '));
     }
     const options = { ...DEFAULTS };
@@ -53,46 +48,41 @@ function optionsOf(given) {
 }
 
 export class Client extends Methods {
-    #endpoint;
     #options;
     #codec;
-    #bigints;
     #rows;
-    #turn = new Turn(() => this.#send());
-    #connection = null;
-    #ready = false; // calls may be sent
-    #window = WINDOW_DEFAULT;
-    #waiting = []; // calls that were not sent yet, and where the first of them stands
-    #first = 0;
-    #urgent = []; // those that work for a batch: the batch may be what others wait for
-    #failures = 0;
-    #retry = null;
+    #link;
+    #providers;
     #greeting = null;
     #description = null;
-    #providers = new Providers(this);
-    #idle = [];
+    #whenIdle = [];
     #closing = null;
-    #closed = false;
     /** 'connect' with the daemon's greeting, 'disconnect' and 'error' with a RelataError. */
     events = new EventEmitter();
 
     constructor(address, options) {
         super();
         this.address = address ?? process.env.RELATA_ADDRESS ?? ADDRESS_DEFAULT;
-        this.#endpoint = parseAddress(this.address);
         this.#options = optionsOf(options);
         this.#codec = new Codec(this.#options.datetimes);
-        this.#bigints = this.#options.integers === 'bigint';
-        this.#rows = new Rows(this.#bigints);
+        this.#rows = new Rows(this.bigints);
+        this.#link = new Link(parseAddress(this.address), this.#codec, this.#options, {
+            greet: (call, opened) => this.#greet(call, opened),
+            wanted: () => this.#closing === null && this.#providers.size > 0,
+            request: (id, method, params) => this.#providers.request(id, method, params),
+            lost: (error) => this.#lost(error),
+            idle: () => this.checkIdle(),
+        });
+        this.#providers = new Providers(this, this.#codec, this.#link);
     }
 
-    /** Connects now, instead of with the first call. Answers what the daemon said of itself. */
+    /** Connects now, instead of with the first call. Answers what the daemon says of itself. */
     async connect() {
         await this.ping();
         return this.#greeting;
     }
 
-    /** Any method of the daemon's, as it is on the wire; integers are numbers. */
+    /** Any method, with its parameters as on the wire; integers are numbers. */
     call(method, params = [], how = {}) {
         return this.#submit(method, params, how, plain);
     }
@@ -114,142 +104,129 @@ export class Client extends Methods {
         const { timeout, signal, ...wire } = options;
         if (timeout !== undefined) wire.timeout_ms = timeout;
         if (rows) wire.shape = 'rows';
-        const how = { timeout, signal, batch: wire.batch };
-        return this.#submit(method, [...params, wire], how,
+        return this.#submit(method, [...params, wire], { timeout, signal, batch: wire.batch },
             rows ? (result) => this.#records(result, rows) : plain);
     }
 
-    /** What is loaded for one web request is remembered for it. */
+    /** For one web request: what it loads is remembered. */
     request(context = {}) {
         return new Request(this, context);
     }
 
-    /** An object with DataLoader's face over a relationship, or over a resource's records. */
+    /** DataLoader's face over a relationship, or over the records of a resource. */
     loader(name, options = {}) {
         return loaderOf(this, this, name, options);
     }
 
-    /** Answers loads of a relationship from now on. See docs/clients-node.md. */
+    /** Answers the loads of a relationship from now on. */
     provide(name, answer, limits = {}) {
         return this.#providers.add(name, answer, limits);
     }
 
-    /** Lets answers under way come in, then ends; after `timeout` ms in any case. */
+    /** Takes no more calls, lets those under way be answered, and ends. */
     close({ timeout = 5000 } = {}) {
         this.#closing ??= this.#close(timeout);
         return this.#closing;
     }
 
-    /** Ends at once; what is pending is rejected. */
+    /** Ends at once: what is under way is rejected. */
     destroy() {
-        const error = new RelataError('unavailable', 'the client was closed');
         this.#closing ??= Promise.resolve();
-        this.#closed = true;
-        clearTimeout(this.#retry);
-        this.#retry = null;
-        this.#connection?.destroy(error);
-        this.#rejectWaiting(error, () => true);
-        this.#checkIdle();
+        this.#link.end(new RelataError('unavailable', 'the client was closed'));
+        this.checkIdle();
     }
 
-    // --- For the modules of this package ------------------------------------
-
-    get codec() {
-        return this.#codec;
+    async [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {
+        await this.close();
     }
+
+    // --- For the modules of this package ----------------------------------------
 
     get bigints() {
-        return this.#bigints;
+        return this.#options.integers === 'bigint';
     }
 
-    /** What the schema says, if that is known by now. */
+    /** What the schema says, where that is known by now; else null. */
     get description() {
         return this.#description;
     }
 
-    /** What the schema says, which is asked for where it is not known. */
     async describe() {
-        return this.#description ?? (this.#description = await this.schema());
+        this.#description ??= await this.schema();
+        return this.#description;
     }
 
-    keyOf(value, resource) {
-        return keyOf(value, resource, this.#description);
+    /** Runs a loader's batch at the end of this tick. */
+    schedule(batch) {
+        this.#link.schedule(batch);
     }
 
-    newLoader(batchLoad, options) {
-        return new Loader(batchLoad, options, (batch) => this.#turn.schedule(batch));
-    }
-
-    /** Something was queued on the connection. */
-    scheduleWrite() {
-        this.#turn.schedule();
-    }
-
+    /** What went wrong in the background: nobody waits for it. */
     warn(error) {
         if (this.events.listenerCount('error') > 0) this.events.emit('error', error);
         else process.emitWarning(error);
     }
 
-    /** Whether everything that was begun has ended. */
     checkIdle() {
-        this.#checkIdle();
+        if (this.#whenIdle.length === 0 || !this.#link.isIdle || !this.#providers.isIdle) return;
+        for (const resolve of this.#whenIdle.splice(0)) resolve();
     }
 
-    // --- Calls -----------------------------------------------------------------
+    // ------------------------------------------------------------------------------
 
     #submit(method, params, { timeout = this.#options.timeout, signal, batch }, finish) {
         return new Promise((resolve, reject) => {
             signal?.throwIfAborted();
-            if (this.#closed || (this.#closing && batch === undefined && method !== 'unprovide')) {
+            // What is under way may be a batch, which reads until it is answered.
+            if (this.#closing !== null && batch === undefined && method !== 'unprovide') {
                 throw new RelataError('unavailable', 'the client was closed');
             }
-            if (this.#waiting.length - this.#first >= WAITING_MAX) {
-                throw new RelataError('overloaded', `${WAITING_MAX} calls are waiting already`);
-            }
             const bytes = this.#codec.encode(params);
-            const call = new Call(method, bytes, { timeout, signal, batch }, finish, resolve, reject);
-            (batch === undefined ? this.#waiting : this.#urgent).push(call);
-            this.#turn.schedule();
+            const how = { timeout, signal, batch };
+            this.#link.submit(new Call(method, bytes, how, finish, resolve, reject));
         });
     }
 
-    #records(result, { resource, loads, single }) {
+    #records(result, { resource, loads, single, many }) {
         const { columns, data } = throwIfError(result);
         const build = this.#rows.builder(columns, resource, loads, this.#description);
-        const one = single === undefined ? build : (row) => {
-            const loaded = build(row);
-            return loaded === null || loaded instanceof Error ? loaded : loaded[single];
-        };
-        // A record is a row of values, a list of them a list of rows: which one
-        // it is follows from the method, and is told by its first element.
-        return one, this.#rows.spread(data, one);
+        if (!many) return throwIfError(build(data));
+        if (single === undefined) return data.map(build);
+        return data.map((row) => (Array.isArray(row) ? build(row)[single] : row));
     }
 
-    /** The end of a tick: what waits is sent, as far as the window allows. */
-    #send() {
-        if (!this.#ready) {
-            if (this.#first < this.#waiting.length || this.#urgent.length > 0) this.#connect();
-            return;
-        }
-        const connection = this.#connection;
-        for (const call of this.#urgent) this.#sendCall(call);
-        this.#urgent = [];
-        while (this.#first < this.#waiting.length && connection.ordinary < this.#window) {
-            const call = this.#waiting[this.#first];
-            this.#waiting[this.#first++] = undefined;
-            this.#sendCall(call);
-        }
-        if (this.#first === this.#waiting.length) {
-            this.#waiting = [];
-            this.#first = 0;
-        }
-        connection.flush();
-        this.#checkIdle();
+    /** Sends what a connection begins with. Calls may follow at once, unless they need the schema. */
+    async #greet(call, opened) {
+        const { name, token } = this.#options;
+        const hello = call('hello', [{ client: name, token, errors: 'map' }], plain);
+        const schema = call('schema', [], plain);
+        const providing = this.#providers.announce(call);
+        if (!this.bigints) opened();
+        const [greeting, description] = await Promise.all([hello, schema, providing]);
+        this.#greeting = greeting;
+        this.#description = description;
+        this.#rows.clear();
+        if (this.bigints) opened();
+        this.events.emit('connect', greeting);
+        return greeting.limits;
     }
 
-    #sendCall(call) {
-        if (call.settled) return;
-        call.sent = true;
-        this.#connection.request(call);
+    #lost(error) {
+        this.#providers.lost(error);
+        this.events.emit('disconnect', error);
+    }
+
+    async #close(timeout) {
+        let timer;
+        const late = new Promise((resolve) => {
+            timer = setTimeout(resolve, timeout);
+        });
+        const idle = this.#providers.removeAll().then(() => new Promise((resolve) => {
+            this.#whenIdle.push(resolve);
+            this.checkIdle();
+        }));
+        await Promise.race([idle, late]);
+        clearTimeout(timer);
+        this.#link.end(new RelataError('unavailable', 'the client was closed'));
     }
 }

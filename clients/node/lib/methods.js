@@ -3,7 +3,7 @@
 
 /**
  * Whoever extends it answers `ask(method, params, options, how)`, where how is
- * `{rows: {resource, loads, single}}` for what answers records.
+ * `{rows: {resource, loads, single, many}}` for what answers records.
  */
 export class Methods {
     get(resource, key, options = {}) {
@@ -12,12 +12,12 @@ export class Methods {
 
     getMany(resource, keys, options = {}) {
         return this.ask('get_many', [resource, keys], options,
-            { rows: { resource, loads: options.load } });
+            { rows: { resource, loads: options.load, many: true } });
     }
 
     read(resource, query = {}, options = {}) {
         return this.ask('read', [resource, query], options,
-            { rows: { resource, loads: query.load ?? options.load } });
+            { rows: { resource, loads: query.load ?? options.load, many: true } });
     }
 
     count(resource, query = {}, options = {}) {
@@ -31,7 +31,7 @@ export class Methods {
         const single = typeof loads === 'string' ? query?.as ?? loads : undefined;
         const sent = typeof loads === 'string' || query === undefined ? rest : options;
         return this.ask('load', [resource, keys, asMap], sent,
-            { rows: { resource, loads: asMap, single } });
+            { rows: { resource, loads: asMap, single, many: true } });
     }
 
     create(resource, record, options = {}) {

@@ -98,7 +98,7 @@ export function fromMap(record, resource, bigints, description) {
     return record;
 }
 
-/** An answer's value, where it is an error for all that was asked. */
+/** A value, unless an error stands in its place. */
 export function throwIfError(value) {
     if (value instanceof RelataError) throw value;
     return value;

@@ -283,11 +283,20 @@ static void stay(struct call *call)
     }
 }
 
+/* A loader's read works on the schema that its batch began with. */
+static struct realm *choose_realm(const struct call *call)
+{
+    if (call->parent == NULL) {
+        return call->engine->realm;
+    }
+    return realm_of_relation(CONTAINER_OF(call->parent->loader, struct relation, loader));
+}
+
 int call_start(struct call *call, uint64_t now_us)
 {
     error_clear(&call->error);
     call->engine->now_us = now_us;
-    call->realm = realm_get(call->engine->realm);
+    call->realm = realm_get(choose_realm(call));
     open_eval(call);
     int status = 0;
     if (call->engine->closing) {

@@ -1,5 +1,6 @@
 #include "layers/engine/engine.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "layers/engine/engine_inner.h"
@@ -187,6 +188,21 @@ void engine_use_modules(struct engine *engine, const struct outside_loaders *mod
 {
     CHECK(engine->realm == NULL);
     engine->shared.modules = modules;
+}
+
+struct realm *realm_of_relation(const struct relation *relation)
+{
+    return CONTAINER_OF(relation->owner, struct realm, relations);
+}
+
+struct realm *engine_hold(const struct relation *relation)
+{
+    return realm_get(realm_of_relation(relation));
+}
+
+void engine_let_go(struct engine *engine, struct realm *realm)
+{
+    realm_put(engine, realm);
 }
 
 int engine_use_schema(struct engine *engine, struct schema *schema, struct error *error)

@@ -34,6 +34,14 @@ void engine_use_modules(struct engine *engine, const struct outside_loaders *mod
  * what its clients answered. */
 struct remote *engine_remote(struct engine *engine);
 
+/* What belongs to one schema stays as long as it is held: for a batch that a
+ * module works on, which may outlive all calls that wait for it. Letting go of
+ * the last hold closes the relation. */
+struct realm;
+struct relation;
+struct realm *engine_hold(const struct relation *relation);
+void engine_let_go(struct engine *engine, struct realm *realm);
+
 /* The first schema, or the next one: takes a reference. For a next one, records
  * stay; -CODE_INVALID_REQUEST says why a change is not safe, and the engine
  * goes on as before. Calls under way finish on theirs. */

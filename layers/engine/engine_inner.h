@@ -57,6 +57,7 @@ void realm_abandon(struct realm *realm);
 int engine_change_schema(struct engine *engine, struct schema *schema, struct error *error);
 
 struct realm *realm_get(struct realm *realm);
+struct realm *realm_of_relation(const struct relation *relation);
 void realm_put(struct engine *engine, struct realm *realm);
 
 static inline struct store *call_store(const struct call *call)

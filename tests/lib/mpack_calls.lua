@@ -27,10 +27,11 @@ end
 local function on_data(failure, data)
   assert(not failure, failure)
   assert(data, "the daemon closed the connection")
-  local at = 1
-  while at <= #data do
-    local kind, callback, err, result, next_at = session:receive(data, at)
-    at = next_at
+  while #data > 0 do
+    -- Given a place to begin at, lua-mpack 1.0.7 reads beyond the end of what
+    -- is there; so it is given what is left.
+    local kind, callback, err, result, next_at = session:receive(data)
+    data = data:sub(next_at)
     if kind == "response" then
       callback(err, result)
     else

@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 
 #include "daemon/log.h"
+#include "daemon/provider.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
 #include "protocol/frame.h"
@@ -57,6 +58,7 @@ void connection_close(struct connection *connection)
         return;
     }
     connection->state = CONNECTION_CLOSING;
+    provider_gone(connection->loop->dispatch, &connection->client, NULL);
     dispatch_drop_client(connection->loop->dispatch, &connection->client);
     loop_task_cancel(&connection->again);
     loop_task_cancel(&connection->at_end);
@@ -122,6 +124,7 @@ static void begin_end(struct connection *connection)
     stop_reading(connection);
     loop_task_cancel(&connection->again);
     loop_at_end(connection->loop, &connection->at_end);
+    provider_gone(connection->loop->dispatch, &connection->client, NULL);
 }
 
 /* The session cannot go on: `message` is the faulty frame, where it has an id. */
@@ -172,6 +175,13 @@ static bool overloaded(struct connection *connection, struct error *error)
                         limits->requests_waiting_per_connection, waiting + 1);
         return true;
     }
+    /* Others wait until their output is taken; who provides must not. */
+    size_t unsent = unsent_bytes(connection);
+    if (unsent > OUTPUT_HIGH_BYTES) {
+        error_set(error, CODE_OVERLOADED,
+                  "%zu bytes of answers wait to be taken; take them, then ask again", unsent);
+        return true;
+    }
     uint64_t bytes = connection->loop->dispatch->work->bytes;
     if (bytes > limits->work_bytes) {
         error_limit_hit(error, CODE_OVERLOADED, "work_bytes", limits->work_bytes, bytes);
@@ -184,11 +194,46 @@ static void execute(struct connection *connection, const struct message *message
 {
     struct dispatch *dispatch = connection->loop->dispatch;
     struct error error;
-    if (message->kind == MESSAGE_REQUEST && overloaded(connection, &error)) {
+    if (message->kind == MESSAGE_RESPONSE) {
+        provider_answered(dispatch, &connection->client, message);
+    } else if (message->size > limits_of(connection)->frame_bytes) {
+        error_limit_hit(&error, CODE_TOO_LARGE, "frame_bytes", limits_of(connection)->frame_bytes,
+                        message->size);
+        break_off(connection, message, &error);
+    } else if (message->kind == MESSAGE_REQUEST && overloaded(connection, &error)) {
         dispatch_refuse(dispatch, &connection->client, message->id, &error);
-    } else if (message->kind != MESSAGE_RESPONSE) {
+    } else {
         dispatch_message(dispatch, &connection->client, message);
     }
+}
+
+/* Nothing more is executed until its output is taken. Who provides is never
+ * made to wait, since others wait for it: its requests are refused instead, up
+ * to a point. */
+static bool must_wait(struct connection *connection)
+{
+    size_t unsent = unsent_bytes(connection);
+    if (unsent <= OUTPUT_HIGH_BYTES) {
+        return false;
+    }
+    if (provider_is(&connection->client) && unsent <= limits_of(connection)->work_bytes) {
+        return false;
+    }
+    connection->blocked = true;
+    return true;
+}
+
+/* What came is no frame. An answer that was too large is told to those who wait
+ * for it. */
+static void take_broken(struct connection *connection, const uint8_t *bytes, size_t size,
+                        const struct message *message, const struct error *error)
+{
+    struct client *client = &connection->client;
+    if (error->code == CODE_TOO_LARGE && strcmp(error->limit, "frame_bytes") == 0) {
+        provider_gone(connection->loop->dispatch, client,
+                      provider_broken_call(client, bytes, size));
+    }
+    break_off(connection, message, error);
 }
 
 /* Executes the frames in `bytes` until they are used up, or this connection
@@ -204,12 +249,7 @@ static size_t execute_frames(struct connection *connection, const uint8_t *bytes
         loop_take_buffer(connection->loop, &client->output);
     }
     while (done < size) {
-        if (unsent_bytes(connection) > OUTPUT_HIGH_BYTES) {
-            connection->blocked = true;
-            *more = true;
-            break;
-        }
-        if (turn_used(connection)) {
+        if (must_wait(connection) || turn_used(connection)) {
             *more = true;
             break;
         }
@@ -223,10 +263,13 @@ static size_t execute_frames(struct connection *connection, const uint8_t *bytes
             break;
         }
         if (status == SESSION_BROKEN) {
-            break_off(connection, &message, &error);
+            take_broken(connection, bytes + done, size - done, &message, &error);
             return size;
         }
         execute(connection, &message);
+        if (connection->broken) {
+            return size;
+        }
     }
     return done;
 }
@@ -351,6 +394,7 @@ static void take_bytes(struct connection *connection, const uv_buf_t *buffer, si
     if (input->size == 0) {
         buffer_release(input);
     }
+    connection->client.draining |= connection->drains && connection->arrived == 0;
     if (connection->state != CONNECTION_CLOSING) {
         go_on(connection, more);
     }
@@ -509,6 +553,7 @@ struct connection *connection_create(struct loop *loop, uint64_t id, bool is_tcp
     connection->magic = CONNECTION_MAGIC;
     connection->client.id = id;
     connection->client.wake = on_wake;
+    provider_init(&connection->client);
     list_init(&connection->client.requests);
     connection->loop = loop;
     loop_task_init(&connection->again, on_again);
@@ -539,6 +584,24 @@ void connection_start(struct connection *connection)
     start_reading(connection);
 }
 
+/* Looks at what has arrived and is not read yet. */
+static void count_arrived(struct connection *connection)
+{
+    uv_os_fd_t descriptor;
+    int arrived = 0;
+    if (uv_fileno(&connection->socket.handle, &descriptor) == 0 &&
+        ioctl(descriptor, FIONREAD, &arrived) == 0 && arrived > 0) {
+        connection->arrived = (size_t)arrived;
+    }
+}
+
+void connection_drain(struct connection *connection)
+{
+    count_arrived(connection);
+    connection->drains = true;
+    connection->client.draining = connection->arrived == 0;
+}
+
 void connection_end(struct connection *connection)
 {
     if (connection->state == CONNECTION_LINGERING) {
@@ -547,13 +610,8 @@ void connection_end(struct connection *connection)
     if (connection->state != CONNECTION_OPEN || connection->last_call) {
         return;
     }
-    uv_os_fd_t descriptor;
-    int arrived = 0;
     connection->last_call = true; /* and it does not linger */
-    if (uv_fileno(&connection->socket.handle, &descriptor) == 0 &&
-        ioctl(descriptor, FIONREAD, &arrived) == 0 && arrived > 0) {
-        connection->arrived = (size_t)arrived;
-    }
+    count_arrived(connection);
     /* What has arrived is read and executed first, in go_on comes the end. */
     if (connection->arrived == 0 && list_empty(&connection->again.node) && !connection->blocked) {
         begin_end(connection);

@@ -65,6 +65,7 @@ struct connection {
     bool ended;          /* the other end sends no more */
     bool broken;         /* lingers before it closes */
     bool last_call;      /* executes only what had arrived: */
+    bool drains;         /* connection_drain was called */
     size_t arrived;      /* bytes of that which are not read yet */
     bool blocked;        /* over OUTPUT_HIGH: waits until it is below OUTPUT_LOW */
     bool writing;        /* `write` is out, with what is left of `sending` */
@@ -97,6 +98,18 @@ void connection_start(struct connection *connection);
 
 /* Orderly: executes what has arrived, answers what is pending, closes. */
 void connection_end(struct connection *connection);
+
+/* For one that provides, before connection_end: others may wait for what it
+ * answers. It takes no more requests once what has arrived is executed, but for
+ * those that it makes while it works on a batch. */
+void connection_drain(struct connection *connection);
+
+/* Neither does it wait for an answer, nor is an answer waited for from it. */
+static inline bool connection_idle(const struct connection *connection)
+{
+    const struct client *client = &connection->client;
+    return client->request_count == 0 && client->session.calls.count == 0;
+}
 
 /* As connection_end, but what is under way is answered `unavailable` now. */
 void connection_give_up(struct connection *connection);

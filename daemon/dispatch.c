@@ -3,8 +3,11 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "daemon/provider.h"
 #include "layers/engine/call.h"
 #include "layers/engine/options.h"
+#include "layers/load/remote.h"
+#include "layers/query/query.h"
 #include "layers/schema/schema_describe.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
@@ -37,20 +40,31 @@ struct method {
     unsigned params;  /* beside the options */
     uint32_t options; /* bits */
     /* Answers at once; NULL: the engine's, by kind. */
-    int (*answer)(struct dispatch *dispatch, struct client *client, const struct options *options,
-                  struct buffer *out, struct error *error);
+    int (*answer)(struct dispatch *dispatch, struct client *client, const struct params *params,
+                  const struct options *options, struct buffer *out, struct error *error);
     enum call_kind kind;
     bool changes; /* also executed as a notification */
 };
 
 static int answer_ping(struct dispatch *dispatch, struct client *client,
-                       const struct options *options, struct buffer *out, struct error *error);
+                       const struct params *params, const struct options *options,
+                       struct buffer *out, struct error *error);
 static int answer_hello(struct dispatch *dispatch, struct client *client,
-                        const struct options *options, struct buffer *out, struct error *error);
+                        const struct params *params, const struct options *options,
+                        struct buffer *out, struct error *error);
 static int answer_schema(struct dispatch *dispatch, struct client *client,
-                         const struct options *options, struct buffer *out, struct error *error);
+                         const struct params *params, const struct options *options,
+                         struct buffer *out, struct error *error);
 static int answer_stats(struct dispatch *dispatch, struct client *client,
-                        const struct options *options, struct buffer *out, struct error *error);
+                        const struct params *params, const struct options *options,
+                        struct buffer *out, struct error *error);
+
+static int answer_provide(struct dispatch *dispatch, struct client *client,
+                          const struct params *params, const struct options *options,
+                          struct buffer *out, struct error *error);
+static int answer_unprovide(struct dispatch *dispatch, struct client *client,
+                            const struct params *params, const struct options *options,
+                            struct buffer *out, struct error *error);
 
 static const struct method methods[] = {
 #define X(call, text, count, bits) \
@@ -68,17 +82,25 @@ static const struct method methods[] = {
      .changes = true},
     {.name = "schema", .answer = answer_schema},
     {.name = "stats", .answer = answer_stats},
+    {.name = "provide",
+     .params = 1,
+     .options = OPTION_BIT(MAX_SIZE) | OPTION_BIT(MAX_IN_FLIGHT),
+     .answer = answer_provide,
+     .changes = true},
+    {.name = "unprovide", .params = 1, .answer = answer_unprovide, .changes = true},
 };
 
 /* Names that are taken, and answer clearly. */
-static const char *const later_methods[] = {"provide",  "unprovide",  "changed", "watch",
-                                            "snapshot", "atomically", "explain", "aggregate"};
+static const char *const later_methods[] = {"changed",    "watch",   "snapshot",
+                                            "atomically", "explain", "aggregate"};
 
 /* ---- Methods that are answered here ---- */
 
 static int answer_ping(struct dispatch *dispatch, struct client *client,
-                       const struct options *options, struct buffer *out, struct error *error)
+                       const struct params *params, const struct options *options,
+                       struct buffer *out, struct error *error)
 {
+    (void)params;
     (void)dispatch;
     (void)client;
     (void)options;
@@ -120,8 +142,10 @@ static void write_limits(struct buffer *out, const struct limits *limits)
 }
 
 static int answer_hello(struct dispatch *dispatch, struct client *client,
-                        const struct options *options, struct buffer *out, struct error *error)
+                        const struct params *params, const struct options *options,
+                        struct buffer *out, struct error *error)
 {
+    (void)params;
     static const char *const forms[] = {"string", "map", NULL};
     unsigned form = 0;
     int status = options_word(options, OPTION_ERRORS, forms, &form, error);
@@ -153,8 +177,10 @@ static int answer_hello(struct dispatch *dispatch, struct client *client,
 }
 
 static int answer_schema(struct dispatch *dispatch, struct client *client,
-                         const struct options *options, struct buffer *out, struct error *error)
+                         const struct params *params, const struct options *options,
+                         struct buffer *out, struct error *error)
 {
+    (void)params;
     (void)client;
     (void)options;
     (void)error;
@@ -184,8 +210,10 @@ static void write_errors(struct buffer *out, const struct daemon_counters *count
 }
 
 static int answer_stats(struct dispatch *dispatch, struct client *client,
-                        const struct options *options, struct buffer *out, struct error *error)
+                        const struct params *params, const struct options *options,
+                        struct buffer *out, struct error *error)
 {
+    (void)params;
     (void)client;
     (void)options;
     (void)error;
@@ -203,6 +231,23 @@ static int answer_stats(struct dispatch *dispatch, struct client *client,
     write_pair(out, "memory_bytes", engine_memory_bytes(dispatch->engine));
     write_pair(out, "loop_lag_us", counters->loop_lag_us);
     return 0;
+}
+
+static int answer_provide(struct dispatch *dispatch, struct client *client,
+                          const struct params *params, const struct options *options,
+                          struct buffer *out, struct error *error)
+{
+    write_boolean(out, true);
+    return provider_provide(dispatch, client, params->at[0], options, error);
+}
+
+static int answer_unprovide(struct dispatch *dispatch, struct client *client,
+                            const struct params *params, const struct options *options,
+                            struct buffer *out, struct error *error)
+{
+    (void)options;
+    write_boolean(out, true);
+    return provider_unprovide(dispatch, client, params->at[0], error);
 }
 
 /* ---- Rooms of requests ---- */
@@ -254,6 +299,8 @@ static void request_put(struct request *request)
 {
     struct dispatch *dispatch = request->dispatch;
     call_end(&request->call);
+    remote_batch_put(engine_remote(dispatch->engine), request->call.parent);
+    request->call.parent = NULL;
     list_remove(&request->link);
     dispatch->work->bytes -= request->work_bytes;
     request->work_bytes = 0;
@@ -396,18 +443,81 @@ static int stay(struct request *request)
     return 0;
 }
 
+/* The option `batch`: the call is made for a batch that is out at its client,
+ * and takes actor, tenant and authorize from that. */
+static int find_parent(struct dispatch *dispatch, struct client *client,
+                       const struct options *options, struct batch **out, struct error *error)
+{
+    static const struct {
+        enum option option;
+        const char *name;
+    } taken[] = {
+        {OPTION_ACTOR, "actor"}, {OPTION_TENANT, "tenant"}, {OPTION_AUTHORIZE, "authorize"}};
+    bool given = false;
+    uint64_t number = 0;
+    *out = NULL;
+    if (!options_given(options, OPTION_BATCH)) {
+        return 0;
+    }
+    struct reader in = options->at[OPTION_BATCH];
+    int status = query_read_natural(&in, "batch", &given, &number, error);
+    for (size_t i = 0; status == 0 && i < ARRAY_COUNT(taken); i++) {
+        if (options_given(options, taken[i].option)) {
+            status =
+                error_set(error, CODE_INVALID_REQUEST,
+                          "%s: does not stand beside batch, from which it is taken", taken[i].name);
+        }
+    }
+    if (status < 0) {
+        return status;
+    }
+    *out = remote_batch_at(engine_remote(dispatch->engine), &client->caller, number);
+    return *out != NULL
+               ? 0
+               : error_set(error, CODE_FORBIDDEN, "batch: no batch %llu is out at this connection",
+                           (unsigned long long)number);
+}
+
+/* At the end only those calls are taken that others may wait for. */
+static bool is_drained(const struct client *client, const struct options *options,
+                       struct error *error)
+{
+    if (!client->draining || options_given(options, OPTION_BATCH) ||
+        client->session.calls.count > 0) {
+        return false;
+    }
+    error_set(error, CODE_UNAVAILABLE, "the daemon is stopping");
+    return true;
+}
+
+static void refuse_call(struct dispatch *dispatch, struct client *client,
+                        const struct message *message, const struct error *error)
+{
+    if (message->kind == MESSAGE_REQUEST) {
+        answer_error(dispatch, client, message->id, error);
+    }
+}
+
 static void start_call(struct dispatch *dispatch, struct client *client,
                        const struct method *method, const struct message *message,
                        const struct params *params, const struct options *options)
 {
+    struct error error = ERROR_INIT;
+    struct batch *parent = NULL;
+    if (is_drained(client, options, &error) ||
+        find_parent(dispatch, client, options, &parent, &error) < 0) {
+        refuse_call(dispatch, client, message, &error);
+        return;
+    }
     struct request *request = request_get(dispatch);
     if (request == NULL) {
-        struct error error = ERROR_INIT;
+        remote_batch_put(engine_remote(dispatch->engine), parent);
         error_set(&error, CODE_OVERLOADED, "no memory for the request");
-        answer_error(dispatch, client, message->id, &error);
+        refuse_call(dispatch, client, message, &error);
         return;
     }
     struct call *call = &request->call;
+    call->parent = parent;
     request->client = client;
     request->id = message->id;
     request->answered = message->kind == MESSAGE_REQUEST;
@@ -451,12 +561,12 @@ static bool get_at_once(struct dispatch *dispatch, struct client *client,
 
 static void answer_here(struct dispatch *dispatch, struct client *client,
                         const struct method *method, const struct message *message,
-                        const struct options *options)
+                        const struct params *params, const struct options *options)
 {
     struct error error = ERROR_INIT;
     size_t start = client->output.size;
     message_result(&client->output, message->id);
-    int status = method->answer(dispatch, client, options, &client->output, &error);
+    int status = method->answer(dispatch, client, params, options, &client->output, &error);
     if (status < 0 || message->kind != MESSAGE_REQUEST) {
         buffer_truncate(&client->output, start);
     }
@@ -485,7 +595,7 @@ void dispatch_message(struct dispatch *dispatch, struct client *client,
         return;
     } else if (split_params(method, message, &params, &options, &error) == 0) {
         if (method->answer != NULL) {
-            answer_here(dispatch, client, method, message, &options);
+            answer_here(dispatch, client, method, message, &params, &options);
         } else {
             start_call(dispatch, client, method, message, &params, &options);
         }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/log.h"
+#include "daemon/provider.h"
 #include "protocol/base/check.h"
 
 enum { BACKLOG = 1024, WATCH_MS_MAX = 1000, WATCH_MS_MIN = 20, FAILED_LOG_US = 1000 * 1000 };
@@ -44,10 +45,28 @@ static void on_closed(struct connection *connection, void *context)
     end_if_empty(server);
 }
 
+/* Providers are ended last, together, since others wait for what they answer. */
+static void end_if_idle(struct server *server)
+{
+    LIST_EACH(node, &server->connections)
+    {
+        if (!connection_idle(CONTAINER_OF(node, struct connection, node))) {
+            return;
+        }
+    }
+    LIST_EACH(node, &server->connections)
+    {
+        connection_end(CONTAINER_OF(node, struct connection, node));
+    }
+}
+
 static void on_watch(uv_timer_t *timer)
 {
     struct server *server = timer->data;
     loop_enter(server->loop);
+    if (server->stopping) {
+        end_if_idle(server);
+    }
     uint64_t now_us = server->loop->dispatch->now_us;
     LIST_EACH(node, &server->connections)
     {
@@ -320,9 +339,15 @@ void server_stop(struct server *server, uint64_t patience_us)
         uv_close(&server->listeners[i].socket.handle, NULL);
     }
     CHECK(uv_timer_start(&server->patience, on_patience, patience_us / 1000, 0) == 0);
+    CHECK(uv_timer_start(&server->watch, on_watch, WATCH_MS_MIN, WATCH_MS_MIN) == 0);
     LIST_EACH(node, &server->connections)
     {
-        connection_end(CONTAINER_OF(node, struct connection, node));
+        struct connection *connection = CONTAINER_OF(node, struct connection, node);
+        if (provider_is(&connection->client)) {
+            connection_drain(connection);
+        } else {
+            connection_end(connection);
+        }
     }
     end_if_empty(server);
 }

@@ -278,6 +278,7 @@ enum session_status session_next(struct session *session, const uint8_t *bytes, 
         if (read_frame(session, frame, frame_size, message, error) != 0) {
             return break_session(session, frame, frame_size, message);
         }
+        message->size = frame_size;
         *used += frame_size;
         if (is_wanted(session, message)) {
             return SESSION_MESSAGE;

@@ -25,6 +25,7 @@ enum message_kind { MESSAGE_REQUEST, MESSAGE_RESPONSE, MESSAGE_NOTIFICATION };
 struct message {
     enum message_kind kind;
     uint32_t id;        /* requests and responses */
+    size_t size;        /* bytes of the whole frame */
     const char *method; /* requests and notifications; not terminated */
     size_t method_size;
     const uint8_t *params; /* the params, an array's MessagePack with its header;

@@ -25,7 +25,9 @@
     X(QUERY, "query")           \
     X(CLIENT, "client")         \
     X(TOKEN, "token")           \
-    X(ERRORS, "errors")
+    X(ERRORS, "errors")         \
+    X(MAX_SIZE, "max_size")     \
+    X(MAX_IN_FLIGHT, "max_in_flight")
 
 enum option {
 #define X(name, text) OPTION_##name,

@@ -27,7 +27,14 @@
  * part that failed fail, and the others are answered. */
 
 struct remote;
-struct remote_call;
+struct provider; /* remote's own */
+
+/* A request that is out. */
+struct remote_call {
+    uint32_t tag;              /* the caller's, to know it by */
+    struct list link;          /* remote's own */
+    struct provider *provider; /* the same */
+};
 
 /* A connection that can be called: the daemon's connections implement it, and
  * embed it. It must outlive remote_caller_gone. */

@@ -53,12 +53,6 @@ struct provider {
     size_t out[REMOTE_DEPTHS];
 };
 
-/* A request that is out; embedded in its part. */
-struct remote_call {
-    struct list link;          /* in provider->calls */
-    struct provider *provider; /* NULL: not out */
-};
-
 struct job;
 
 struct part {
@@ -67,7 +61,7 @@ struct part {
     struct job *job;
     size_t from;
     size_t count;
-    struct remote_call call;
+    struct remote_call call;  /* in provider->calls while it is out, else its provider is NULL */
     struct deadline deadline; /* of the attempt; of a half's waiting */
     bool tried;               /* once already, elsewhere */
     bool halved;              /* of an answer that was too large */

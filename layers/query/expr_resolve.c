@@ -52,12 +52,31 @@ void fail_unknown_name(struct context *context, const struct path *path, const c
     }
 }
 
+/* What a loader outside would answer is not known while a filter runs. */
+static bool is_followed(struct context *context, const struct relationship *relationship, size_t at)
+{
+    bool failed_before = context->status != 0;
+    bool module = relationship->loader == LOADER_MODULE;
+    if (!module && relationship->loader != LOADER_REMOTE) {
+        return true;
+    }
+    context_fail(context, at,
+                 "%s is filled by a %s, which filters and sorts cannot ask: they follow ordinary "
+                 "relationships and filter loaders; load it instead",
+                 relationship->full_name, module ? "module" : "remote loader");
+    if (!failed_before) {
+        error_resource(context->error, relationship->source->name);
+        error_relationship(context->error, relationship->name);
+    }
+    return false;
+}
+
 const struct relationship *path_relationship(struct context *context, const struct path *path,
                                              const char *name, size_t size, size_t at)
 {
     const struct relationship *found = resource_relationship(path->resource, name, size);
     if (found != NULL) {
-        return found;
+        return is_followed(context, found, at) ? found : NULL;
     }
     if (resource_field(path->resource, name, size) != NULL) {
         context_fail(context, at, "%s.%.*s is a field, expected a relationship",
@@ -115,6 +134,9 @@ struct node *build_field(struct context *context, const struct path *path, const
     const struct relationship *relationship = resource_relationship(path->resource, name, size);
     if (relationship == NULL) {
         fail_unknown_name(context, path, name, size, at);
+        return NULL;
+    }
+    if (!is_followed(context, relationship, at)) {
         return NULL;
     }
     if (relationship->to_one) {

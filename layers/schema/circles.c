@@ -50,6 +50,27 @@ void circles_add(struct circles *circles, uint32_t from, uint32_t to)
     source->out_left++;
 }
 
+void circles_spread(struct circles *circles, bool *marked)
+{
+    uint32_t *stack = arena_alloc(circles->arena, (size_t)circles->count * sizeof(*stack));
+    size_t depth = 0;
+    for (uint32_t i = 0; stack != NULL && i < circles->count; i++) {
+        if (marked[i]) {
+            stack[depth++] = i;
+        }
+    }
+    while (depth > 0) {
+        uint32_t edge = circles->nodes[stack[--depth]].first_in;
+        for (; edge != NO_EDGE; edge = circles->edges[edge].next_in) {
+            uint32_t from = circles->edges[edge].from;
+            if (!marked[from]) {
+                marked[from] = true;
+                stack[depth++] = from;
+            }
+        }
+    }
+}
+
 /* Takes away what leads nowhere, again and again: what is left leads into a
  * circle, each node by an edge to another that is left. */
 static void peel(struct circles *circles)

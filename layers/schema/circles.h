@@ -1,6 +1,7 @@
 #ifndef RELATA_LAYERS_SCHEMA_CIRCLES_H
 #define RELATA_LAYERS_SCHEMA_CIRCLES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,10 @@ int circles_init(struct circles *circles, struct arena *arena, uint32_t count);
 
 /* `from` leads to `to`. No more edges once circles_next was called. */
 void circles_add(struct circles *circles, uint32_t from, uint32_t to);
+
+/* Marks besides the `count` nodes that are marked all that lead to them, over
+ * however many others. */
+void circles_spread(struct circles *circles, bool *marked);
 
 /* The next circle that shares no node with those before: the first `most` of
  * its nodes, in the order in which each leads to the next, and how many there

@@ -129,6 +129,9 @@ static void want_join(struct reading *reading, struct wanted *all, const struct 
 static void want_relationship(struct reading *reading, struct wanted *all,
                               const struct relationship *relationship)
 {
+    if (relationship->loader == LOADER_MODULE || relationship->loader == LOADER_REMOTE) {
+        return;
+    }
     if (relationship->manual) {
         want_loader(reading, all, relationship);
         return;

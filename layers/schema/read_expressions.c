@@ -173,70 +173,94 @@ static void compile_relationship(struct reading *reading, struct relationship *r
 
 /* ---- What reads what ---- */
 
-static void note_uses(struct reading *reading, struct circles *circles,
-                      const struct relationship *relationship, const struct expr *expr)
+/* By the relationships' numbers. */
+struct reads {
+    struct reading *reading;
+    struct circles circles;
+    const struct relationship **relationships;
+    const struct relationship_source **sources;
+    bool *now; /* its answers change with the time */
+};
+
+static void note_uses(struct reads *reads, const struct relationship *relationship,
+                      const struct expr *expr)
 {
     struct expr_uses uses;
-    if (expr == NULL || expr_uses(expr, reading->scratch, &uses) != 0) {
+    if (expr == NULL || expr_uses(expr, reads->reading->scratch, &uses) != 0) {
         return;
     }
+    reads->now[relationship->number] |= uses.now;
     for (size_t i = 0; i < uses.relationship_count; i++) {
-        circles_add(circles, relationship->number, uses.relationships[i]->number);
+        circles_add(&reads->circles, relationship->number, uses.relationships[i]->number);
     }
 }
 
-static void note_relationship(struct reading *reading, struct circles *circles,
-                              const struct relationship *relationship)
+static void note_relationship(struct reads *reads, const struct relationship *relationship,
+                              const struct relationship_source *source)
 {
-    note_uses(reading, circles, relationship, relationship->filter);
-    note_uses(reading, circles, relationship, relationship->loader_filter);
+    reads->relationships[relationship->number] = relationship;
+    reads->sources[relationship->number] = source;
+    note_uses(reads, relationship, relationship->filter);
+    note_uses(reads, relationship, relationship->loader_filter);
     for (unsigned i = 0; relationship->order != NULL && i < relationship->order->count; i++) {
-        note_uses(reading, circles, relationship, relationship->order->items[i].path);
+        note_uses(reads, relationship, relationship->order->items[i].path);
     }
 }
 
-static void refuse_circles(struct reading *reading, struct circles *circles,
-                           const struct relationship *const *relationships,
-                           const struct node *const *keys)
+static void refuse_circles(struct reads *reads)
 {
     uint32_t members[CIRCLE_SHOWN_MAX];
     size_t count;
-    while ((count = circles_next(circles, members, CIRCLE_SHOWN_MAX)) > 0) {
+    while ((count = circles_next(&reads->circles, members, CIRCLE_SHOWN_MAX)) > 0) {
         char text[ERROR_MESSAGE_MAX] = "";
         size_t used = 0, shown = count < CIRCLE_SHOWN_MAX ? count : CIRCLE_SHOWN_MAX;
         for (size_t i = 0; i < shown && used < sizeof(text); i++) {
             int more = snprintf(text + used, sizeof(text) - used, "%s reads ",
-                                relationships[members[i]]->full_name);
+                                reads->relationships[members[i]]->full_name);
             used += more > 0 ? (size_t)more : 0;
         }
-        fault_at(reading, keys[members[0]],
+        fault_at(reads->reading, reads->sources[members[0]]->key,
                  "relationships may not read each other in a circle: %s%s%s", text,
-                 count > shown ? "... reads " : "", relationships[members[0]]->full_name);
+                 count > shown ? "... reads " : "", reads->relationships[members[0]]->full_name);
     }
 }
 
-static void check_circles(struct reading *reading)
+/* A kept answer would not change when the time does. */
+static void refuse_clocked_caches(struct reads *reads)
+{
+    circles_spread(&reads->circles, reads->now);
+    for (uint32_t i = 0; i < reads->circles.count; i++) {
+        const struct relationship *relationship = reads->relationships[i];
+        if (relationship->cached && reads->now[i]) {
+            fault_at(reads->reading, reads->sources[i]->cache,
+                     "%s cannot be cached, since a filter that it follows uses now(): leave cache "
+                     "out, or ask for the time in the caller's filter",
+                     relationship->full_name);
+        }
+    }
+}
+
+static void check_reads(struct reading *reading)
 {
     struct schema *schema = reading->schema;
     uint32_t count = schema->relationship_count;
-    const struct relationship **relationships =
-        arena_zero(reading->scratch, count, sizeof(*relationships));
-    const struct node **keys = arena_zero(reading->scratch, count, sizeof(*keys));
-    struct circles circles;
-    if (relationships == NULL || keys == NULL ||
-        circles_init(&circles, reading->scratch, count) != 0) {
+    struct reads reads = {.reading = reading};
+    reads.relationships = arena_zero(reading->scratch, count, sizeof(*reads.relationships));
+    reads.sources = arena_zero(reading->scratch, count, sizeof(*reads.sources));
+    reads.now = arena_zero(reading->scratch, count, sizeof(*reads.now));
+    if (reads.relationships == NULL || reads.sources == NULL || reads.now == NULL ||
+        circles_init(&reads.circles, reading->scratch, count) != 0) {
         return;
     }
     for (unsigned i = 0; i < schema->resource_count; i++) {
         const struct resource *resource = &schema->resources[i];
         for (unsigned j = 0; j < resource->relationship_count; j++) {
-            const struct relationship *relationship = &resource->relationships[j];
-            relationships[relationship->number] = relationship;
-            keys[relationship->number] = reading->sources[i].relationship_sources[j].key;
-            note_relationship(reading, &circles, relationship);
+            note_relationship(&reads, &resource->relationships[j],
+                              &reading->sources[i].relationship_sources[j]);
         }
     }
-    refuse_circles(reading, &circles, relationships, keys);
+    refuse_clocked_caches(&reads);
+    refuse_circles(&reads);
 }
 
 void read_expressions(struct reading *reading)
@@ -256,5 +280,5 @@ void read_expressions(struct reading *reading)
             }
         }
     }
-    check_circles(reading);
+    check_reads(reading);
 }

@@ -1,9 +1,7 @@
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "layers/schema/reading.h"
-#include "layers/schema/scalar.h"
 #include "protocol/base/check.h"
 #include "protocol/base/name.h"
 
@@ -27,7 +25,12 @@ enum rule_place {
     PLACE_OFFSET,
     PLACE_MANUAL,
     PLACE_BATCH,
-    PLACE_COUNT
+    PLACE_CACHE,
+    PLACE_ACTOR,
+    PLACE_SOURCE_FIELDS,
+    PLACE_DEPENDS_ON,
+    PLACE_QUERY,
+    PLACE_RETURNS
 };
 
 static const struct key_rule relationship_rules[] = {
@@ -46,12 +49,12 @@ static const struct key_rule relationship_rules[] = {
     [PLACE_OFFSET] = {"offset", false},
     [PLACE_MANUAL] = {"manual", false},
     [PLACE_BATCH] = {"batch", false},
-    {"cache", true},
-    {"depends_on", true},
-    {"source_fields", true},
-    {"query", true},
-    {"returns", true},
-    {"actor", true},
+    [PLACE_CACHE] = {"cache", false},
+    [PLACE_ACTOR] = {"actor", false},
+    [PLACE_SOURCE_FIELDS] = {"source_fields", false},
+    [PLACE_DEPENDS_ON] = {"depends_on", false},
+    [PLACE_QUERY] = {"query", false},
+    [PLACE_RETURNS] = {"returns", false},
 };
 static const enum relationship_kind kind_of_place[] = {
     [PLACE_BELONGS_TO] = BELONGS_TO,
@@ -59,26 +62,6 @@ static const enum relationship_kind kind_of_place[] = {
     [PLACE_HAS_MANY] = HAS_MANY,
     [PLACE_MANY_TO_MANY] = MANY_TO_MANY,
 };
-
-static const struct resource *take_resource(struct reading *reading, const struct node *node,
-                                            const char *what)
-{
-    char came[DESCRIBE_NODE_MAX];
-    struct error error = ERROR_INIT;
-    if (!is_text_node(node)) {
-        fault_at(reading, node, "%s: expected the name of a resource, got %s", what,
-                 describe_node(node, came));
-        return NULL;
-    }
-    const struct resource *resource = schema_resource(reading->schema, node->text, node->size);
-    if (resource == NULL) {
-        if (faults_open(&reading->faults)) {
-            schema_need_resource(reading->schema, node->text, node->size, &error);
-        }
-        fault_at(reading, node, "%s: %s", what, error.message);
-    }
-    return resource;
-}
 
 /* Exactly one of the four kinds. */
 static bool take_kind(struct reading *reading, struct relationship_source *source,
@@ -114,6 +97,12 @@ static void keep_nodes(struct relationship_source *source, const struct node *co
     source->offset = values[PLACE_OFFSET];
     source->manual = values[PLACE_MANUAL];
     source->batch = values[PLACE_BATCH];
+    source->cache = values[PLACE_CACHE];
+    source->actor = values[PLACE_ACTOR];
+    source->shown_fields = values[PLACE_SOURCE_FIELDS];
+    source->depends_on = values[PLACE_DEPENDS_ON];
+    source->query = values[PLACE_QUERY];
+    source->returns = values[PLACE_RETURNS];
 }
 
 static void declare_body(struct reading *reading, struct relationship *relationship,
@@ -237,9 +226,7 @@ static bool take_join_side(struct reading *reading, const struct relationship_so
     return is_sound(reading, resource);
 }
 
-/* Keys join by their stored bytes: texts of all kinds are alike, all else only
- * meets its own type. */
-static bool joins(const struct field *a, const struct field *b)
+bool fields_meet(const struct field *a, const struct field *b)
 {
     enum value_kind left = type_value_kind(a->type.kind), right = type_value_kind(b->type.kind);
     return left == right && left != VALUE_ANY;
@@ -260,7 +247,7 @@ static bool check_join(struct reading *reading, const struct relationship_source
     for (unsigned i = 0; i < left->count; i++) {
         const struct field *a = &left_resource->fields[left->fields[i]];
         const struct field *b = &right_resource->fields[right->fields[i]];
-        if (!joins(a, b)) {
+        if (!fields_meet(a, b)) {
             fault_at(reading, source->key,
                      "relationship %s: %s.%s (%s) cannot be joined to %s.%s (%s): their types "
                      "differ, or have no keys",
@@ -340,15 +327,6 @@ static bool resolve_through(struct reading *reading, struct relationship *relati
 
 /* ---- Options ---- */
 
-/* Options that mean nothing beside what else is said. */
-static void refuse_option(struct reading *reading, const struct node *node, const char *option,
-                          const char *where)
-{
-    if (node != NULL) {
-        fault_at(reading, node, "%s means nothing %s: leave it out", option, where);
-    }
-}
-
 static void refuse_through_options(struct reading *reading,
                                    const struct relationship_source *source, const char *where)
 {
@@ -358,117 +336,33 @@ static void refuse_through_options(struct reading *reading,
                   where);
 }
 
-/* `manual: {filter: ...}`; the other loaders come later. */
-static bool resolve_manual(struct reading *reading, struct relationship *relationship,
-                           struct relationship_source *source)
+static void refuse_join_options(struct reading *reading, const struct relationship_source *source)
 {
-    static const struct key_rule rules[] = {
-        {"filter", false}, {"module", true}, {"remote", true}, {"options", true}};
     static const char where[] = "beside manual";
-    const struct node *values[ARRAY_COUNT(rules)];
-    const struct node *manual = source->manual;
-    relationship->manual = true;
     refuse_option(reading, source->source_field, "source_field", where);
     refuse_option(reading, source->destination_field, "destination_field", where);
     refuse_through_options(reading, source, where);
-    if (relationship->kind != HAS_ONE && relationship->kind != HAS_MANY) {
-        fault_at(reading, source->key, "manual stands on a has_one or has_many, %s is %s",
-                 relationship->name, relationship_kind_name(relationship->kind));
-        return false;
-    }
-    if (is_text_node(manual) && strcmp(manual->text, "remote") == 0) {
-        fault_at(reading, manual, "\"remote\" is not supported yet");
-        return false;
-    }
-    if (!take_map(reading, manual, "manual relationship's loader", rules, ARRAY_COUNT(rules),
-                  values)) {
-        return false;
-    }
-    source->loader_filter = values[0];
-    relationship->loader = LOADER_FILTER;
-    if (manual->count == 0) {
-        fault_at(reading, manual, "a loader is missing: {filter: ...}");
-    }
-    return values[0] != NULL;
 }
 
 static void resolve_relationship(struct reading *reading, struct relationship *relationship,
                                  struct relationship_source *source)
 {
-    relationship->has_limit = source->limit != NULL && !is_nil_node(source->limit);
-    if (relationship->has_limit) {
-        relationship->limit = take_natural(reading, source->limit, "limit", 0, INT64_MAX, 0);
-    }
-    relationship->offset = take_natural(reading, source->offset, "offset", 0, INT64_MAX, 0);
-    read_batch(reading, source->batch, &relationship->batch);
+    read_loading(reading, source, relationship);
     if (!source->sound) {
         return;
     }
     if (source->manual != NULL) {
-        source->sound = resolve_manual(reading, relationship, source);
-    } else if (relationship->kind == MANY_TO_MANY) {
+        refuse_join_options(reading, source);
+        source->sound = read_manual(reading, source, relationship);
+        return;
+    }
+    refuse_outside_options(reading, source);
+    if (relationship->kind == MANY_TO_MANY) {
         source->sound = resolve_through(reading, relationship, source);
     } else {
         refuse_through_options(reading, source, "but on many_to_many");
         source->sound = resolve_direct(reading, relationship, source);
     }
-}
-
-static uint64_t take_measure(struct reading *reading, const struct node *node, const char *option,
-                             bool (*read)(const struct node *, uint64_t *), const char *example,
-                             uint64_t least, uint64_t most, uint64_t otherwise)
-{
-    uint64_t value;
-    char came[DESCRIBE_NODE_MAX];
-    if (node == NULL) {
-        return otherwise;
-    }
-    if (!read(node, &value)) {
-        fault_at(reading, node, "\"%s\" is %s, got %s", option, example, describe_node(node, came));
-        return otherwise;
-    }
-    if (value < least || value > most) {
-        fault_at(reading, node, "\"%s\" is out of range: %s", option, example);
-        return otherwise;
-    }
-    return value;
-}
-
-enum { BATCH_KEYS_MAX = 1000000, BATCHES_IN_FLIGHT_MAX = 10000 };
-static const uint64_t batch_bytes_max = UINT64_C(1) << 30;
-static const uint64_t window_us_max = 60 * 1000000;
-static const uint64_t timeout_us_max = UINT64_C(86400) * 1000000;
-
-void read_batch(struct reading *reading, const struct node *node, struct batch_limits *out)
-{
-    static const struct key_rule rules[] = {{"max_size", false},
-                                            {"max_bytes", false},
-                                            {"max_in_flight", false},
-                                            {"window", false},
-                                            {"timeout", false}};
-    const struct node *values[ARRAY_COUNT(rules)];
-    *out = (struct batch_limits){.max_size = 1000,
-                                 .max_bytes = 1024 * 1024,
-                                 .max_in_flight = 4,
-                                 .window_us = 0,
-                                 .timeout_us = 5 * 1000000};
-    if (node == NULL || is_nil_node(node) ||
-        !take_map(reading, node, "batch", rules, ARRAY_COUNT(rules), values)) {
-        return;
-    }
-    out->max_size =
-        (uint32_t)take_natural(reading, values[0], "max_size", 1, BATCH_KEYS_MAX, out->max_size);
-    out->max_bytes = take_measure(reading, values[1], "max_bytes", scalar_size,
-                                  "a size from 1KiB to 1GiB such as 1MiB", 1024, batch_bytes_max,
-                                  out->max_bytes);
-    out->max_in_flight = (uint32_t)take_natural(reading, values[2], "max_in_flight", 1,
-                                                BATCHES_IN_FLIGHT_MAX, out->max_in_flight);
-    out->window_us =
-        take_measure(reading, values[3], "window", scalar_duration,
-                     "a duration from 0ms to 1m such as 2ms", 0, window_us_max, out->window_us);
-    out->timeout_us =
-        take_measure(reading, values[4], "timeout", scalar_duration,
-                     "a duration from 1ms to 1d such as 5s", 1000, timeout_us_max, out->timeout_us);
 }
 
 void read_relationships(struct reading *reading)

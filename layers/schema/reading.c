@@ -95,7 +95,7 @@ static void refuse_key(struct reading *reading, const struct node *key, const ch
         reading->faults.total++;
         return;
     }
-    char expected[240] = "", hint[DID_YOU_MEAN_MAX];
+    char expected[300] = "", hint[DID_YOU_MEAN_MAX];
     size_t used = 0;
     struct nearest nearest;
     nearest_init(&nearest, key->text, key->size);
@@ -222,7 +222,110 @@ uint64_t take_natural(struct reading *reading, const struct node *node, const ch
     return otherwise;
 }
 
-/* ---- Lists of fields ---- */
+bool take_choice(struct reading *reading, const struct node *node, const char *of,
+                 const char *first, const char *second)
+{
+    if (node == NULL) {
+        return false;
+    }
+    if (is_text_node(node) && (strcmp(node->text, first) == 0 || strcmp(node->text, second) == 0)) {
+        return strcmp(node->text, second) == 0;
+    }
+    char came[DESCRIBE_NODE_MAX], hint[DID_YOU_MEAN_MAX];
+    struct nearest nearest;
+    nearest_init(&nearest, is_text_node(node) ? node->text : "", node->size);
+    nearest_offer(&nearest, first);
+    nearest_offer(&nearest, second);
+    fault_at(reading, node, "\"%s\" is %s or %s, got %s%s", of, first, second,
+             describe_node(node, came), did_you_mean(&nearest, hint));
+    return false;
+}
+
+bool take_list(struct reading *reading, const struct node *node, const char *what,
+               const char *expected, size_t least, size_t most)
+{
+    if (node->kind != NODE_LIST || node->count < least) {
+        char came[DESCRIBE_NODE_MAX];
+        fault_at(reading, node, "%s: expected %s, got %s", what, expected,
+                 node->kind == NODE_LIST ? "an empty list" : describe_node(node, came));
+        return false;
+    }
+    if (node->count > most) {
+        fault_at(reading, node, "%s: at most %zu items, got %u", what, most, node->count);
+        return false;
+    }
+    return visit(reading, node, node->count);
+}
+
+uint64_t take_measure(struct reading *reading, const struct node *node, const char *option,
+                      bool (*read)(const struct node *, uint64_t *), const char *example,
+                      uint64_t least, uint64_t most, uint64_t otherwise)
+{
+    uint64_t value;
+    char came[DESCRIBE_NODE_MAX];
+    if (node == NULL) {
+        return otherwise;
+    }
+    if (!read(node, &value)) {
+        fault_at(reading, node, "\"%s\" is %s, got %s", option, example, describe_node(node, came));
+        return otherwise;
+    }
+    if (value < least || value > most) {
+        fault_at(reading, node, "\"%s\" is out of range: %s", option, example);
+        return otherwise;
+    }
+    return value;
+}
+
+void refuse_option(struct reading *reading, const struct node *node, const char *option,
+                   const char *where)
+{
+    if (node != NULL) {
+        fault_at(reading, node, "%s means nothing %s: leave it out", option, where);
+    }
+}
+
+/* ---- Resources and fields by their names ---- */
+
+const struct resource *take_resource(struct reading *reading, const struct node *node,
+                                     const char *what)
+{
+    char came[DESCRIBE_NODE_MAX];
+    struct error error = ERROR_INIT;
+    if (!is_text_node(node)) {
+        fault_at(reading, node, "%s: expected the name of a resource, got %s", what,
+                 describe_node(node, came));
+        return NULL;
+    }
+    const struct resource *resource = schema_resource(reading->schema, node->text, node->size);
+    if (resource == NULL) {
+        if (faults_open(&reading->faults)) {
+            schema_need_resource(reading->schema, node->text, node->size, &error);
+        }
+        fault_at(reading, node, "%s: %s", what, error.message);
+    }
+    return resource;
+}
+
+const struct field *take_field(struct reading *reading, const struct node *node,
+                               const struct resource *resource, const char *what)
+{
+    char came[DESCRIBE_NODE_MAX];
+    if (!is_text_node(node)) {
+        fault_at(reading, node, "%s: expected a field of %s, got %s", what, resource->name,
+                 describe_node(node, came));
+        return NULL;
+    }
+    const struct field *field = resource_field(resource, node->text, node->size);
+    if (field == NULL) {
+        struct error error = ERROR_INIT;
+        if (faults_open(&reading->faults)) {
+            resource_need_field(resource, node->text, node->size, CODE_UNKNOWN_FIELD, &error);
+        }
+        fault_at(reading, node, "%s: %s", what, error.message);
+    }
+    return field;
+}
 
 static bool has_field(const struct field_list *list, uint16_t field)
 {
@@ -238,19 +341,8 @@ static bool take_field_name(struct reading *reading, const struct node *node,
                             const struct resource *resource, const char *what,
                             struct field_list *out)
 {
-    char came[DESCRIBE_NODE_MAX];
-    if (!is_text_node(node)) {
-        fault_at(reading, node, "%s: expected a field of %s, got %s", what, resource->name,
-                 describe_node(node, came));
-        return false;
-    }
-    const struct field *field = resource_field(resource, node->text, node->size);
+    const struct field *field = take_field(reading, node, resource, what);
     if (field == NULL) {
-        struct error error = ERROR_INIT;
-        if (faults_open(&reading->faults)) {
-            resource_need_field(resource, node->text, node->size, CODE_UNKNOWN_FIELD, &error);
-        }
-        fault_at(reading, node, "%s: %s", what, error.message);
         return false;
     }
     if (has_field(out, field->position)) {

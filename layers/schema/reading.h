@@ -17,7 +17,7 @@
  *   document_read          the text as nodes
  *   read_resources         names of resources
  *   read_fields            fields, primary keys, identities, declared indexes
- *   read_relationships     names and kinds, then joins and options
+ *   read_relationships     names and kinds, then joins, loaders and options
  *   read_expressions       filters, sorts, loaders, and circles among them
  *   derive_indexes         what relationships and loaders need
  *
@@ -31,7 +31,8 @@ struct relationship_source {
     const struct node *destination; /* the value of has_many etc. */
     const struct node *source_field, *destination_field;
     const struct node *through, *source_field_on_through, *destination_field_on_through;
-    const struct node *filter, *sort, *limit, *offset, *manual, *batch;
+    const struct node *filter, *sort, *limit, *offset, *manual, *batch, *cache;
+    const struct node *actor, *shown_fields, *depends_on, *query, *returns;
     const struct node *loader_filter;
     bool sound; /* kind, destination and join are known */
 };
@@ -46,6 +47,7 @@ struct resource_source {
 };
 
 struct reading {
+    const char *name; /* the file's, as it was given */
     const char *text;
     size_t size;
     const struct limits *limits;
@@ -106,6 +108,33 @@ bool take_boolean(struct reading *reading, const struct node *node, const char *
 uint64_t take_natural(struct reading *reading, const struct node *node, const char *of,
                       uint64_t least, uint64_t most, uint64_t otherwise);
 
+/* One of two words; true where it is the second. Not given is the first. */
+bool take_choice(struct reading *reading, const struct node *node, const char *of,
+                 const char *first, const char *second);
+
+/* A list of `least` to `most` items, each then read. False where it is none;
+ * `expected` says what it would be: "a list of fields". */
+bool take_list(struct reading *reading, const struct node *node, const char *what,
+               const char *expected, size_t least, size_t most);
+
+/* A measure such as `scalar_duration` reads; `otherwise` where it is none, out
+ * of range, or not given. `example` says what it would be. */
+uint64_t take_measure(struct reading *reading, const struct node *node, const char *option,
+                      bool (*read)(const struct node *, uint64_t *), const char *example,
+                      uint64_t least, uint64_t most, uint64_t otherwise);
+
+/* The resource, or field of the resource, that a node names; NULL where there
+ * is none. `what` says what for. */
+const struct resource *take_resource(struct reading *reading, const struct node *node,
+                                     const char *what);
+const struct field *take_field(struct reading *reading, const struct node *node,
+                               const struct resource *resource, const char *what);
+
+/* Refuses an option (NULL where it is not given) that means nothing beside what
+ * else is said. */
+void refuse_option(struct reading *reading, const struct node *node, const char *option,
+                   const char *where);
+
 /* One field's name, or a list of them, of the resource. `what` says what for:
  * "the primary key". False where there is a fault (told), or where a field that
  * is named was faulty itself. */
@@ -141,8 +170,25 @@ void read_expressions(struct reading *reading);
 /* Only where nothing was wrong. */
 void derive_indexes(struct reading *reading);
 
-/* Batch options (CONTRACT 5); NULL for the defaults. */
-void read_batch(struct reading *reading, const struct node *node, struct batch_limits *out);
+/* `limit`, `offset`, `batch`, `cache`: what every relationship may say. */
+void read_loading(struct reading *reading, const struct relationship_source *source,
+                  struct relationship *relationship);
+
+/* `manual` and what stands beside it: the loader, what it is shown, answers and
+ * depends on. False where the loader is not known. */
+bool read_manual(struct reading *reading, struct relationship_source *source,
+                 struct relationship *relationship);
+
+/* `depends_on`; NULL where it is not given. */
+void read_dependencies(struct reading *reading, const struct node *node,
+                       struct relationship *relationship);
+
+/* Refuses what only modules and remote loaders have. */
+void refuse_outside_options(struct reading *reading, const struct relationship_source *source);
+
+/* Whether keys of the two fields can meet: they do by their stored bytes, so
+ * texts of all kinds are alike, all else only meets its own type. */
+bool fields_meet(const struct field *a, const struct field *b);
 
 /* The type that a node says; false where it says none (told). */
 bool read_type(struct reading *reading, const struct node *node, struct type *out);

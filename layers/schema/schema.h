@@ -86,7 +86,7 @@ struct relationship {
     uint32_t name_bytes_size;
     enum relationship_kind kind;
     bool to_one;
-    bool manual; /* filled by the loader `loader_filter` */
+    bool manual; /* filled by a loader: all but LOADER_JOIN */
     const struct resource *source;
     const struct resource *destination;
     /* Ordinary relationships: the join. */
@@ -108,7 +108,7 @@ struct relationship {
     struct batch_limits batch;
     /* Manual ones: who is asked, what it is shown, what it answers. */
     enum loader_kind loader;
-    const char *module_path; /* LOADER_MODULE: relative to the schema's folder, resolved */
+    const char *module_path; /* LOADER_MODULE: seen from the schema's folder; with a slash */
     const uint8_t *options;  /* MessagePack map; `{}` where none are given */
     uint32_t options_size;
     enum actor_scope actor;

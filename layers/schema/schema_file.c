@@ -36,7 +36,7 @@ static void read_steps(struct reading *reading)
     read_fields(reading);
     read_relationships(reading);
     read_expressions(reading);
-    if (reading->faults.total == 0) {
+    if (reading->faults.total == 0 && !reading->model->failed && !reading->scratch->failed) {
         derive_indexes(reading);
         write_row_headers(reading);
     }
@@ -60,6 +60,7 @@ int schema_read(const char *name, const char *text, size_t size, uint32_t number
     arena_init(&scratch, READING_BYTES_MAX);
     struct schema *schema = make_schema(number);
     struct reading reading = {
+        .name = name,
         .text = size > 0 ? text : "",
         .size = size,
         .limits = limits,

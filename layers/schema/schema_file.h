@@ -11,7 +11,8 @@
 
 /* The schema in *out with one reference, or -CODE_INVALID_REQUEST (where memory
  * lacks -CODE_OVERLOADED) and the lines in `faults`; then *out stays as it was.
- * At most 100 faults are told, then how many more there are. `name` is the file's name in the lines. `number` is the schema's. */
+ * At most 100 faults are told, then how many more there are. `name` is the file's, in the
+ * lines, and its folder is where the paths in it begin. `number` is the schema's. */
 int schema_read(const char *name, const char *text, size_t size, uint32_t number,
                 const struct limits *limits, struct schema **out, struct buffer *faults);
 

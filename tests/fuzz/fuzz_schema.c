@@ -30,14 +30,37 @@ static void check_field(const struct resource *resource, const struct field *fie
     CHECK(reader_skip(&in) && in.at == in.end);
 }
 
+static void check_loader(const struct relationship *relationship)
+{
+    CHECK((relationship->loader_filter != NULL) == (relationship->loader == LOADER_FILTER));
+    CHECK((relationship->module_path != NULL) == (relationship->loader == LOADER_MODULE));
+    if (relationship->loader == LOADER_FILTER) {
+        return;
+    }
+    struct reader in = reader_of(relationship->options, relationship->options_size);
+    CHECK(reader_peek(&in) == TOKEN_MAP && reader_skip(&in) && in.at == in.end);
+    CHECK((relationship->actor == ACTOR_SOME) == (relationship->actor_fact_count > 0));
+    for (unsigned i = 0; i < relationship->shown_field_count; i++) {
+        CHECK(relationship->shown_fields[i] < relationship->source->field_count);
+    }
+    for (unsigned i = 0; i < relationship->dependency_count; i++) {
+        const struct dependency *dependency = &relationship->dependencies[i];
+        if (dependency->fields.count > 0) {
+            check_fields(dependency->resource, &dependency->fields);
+            CHECK(dependency->fields.count == relationship->source->primary_key.count);
+        }
+    }
+}
+
 static void check_relationship(const struct relationship *relationship)
 {
     const struct resource *source = relationship->source, *destination = relationship->destination;
     CHECK(resource_relationship(source, relationship->name, relationship->name_size) ==
           relationship);
     CHECK(destination != NULL && relationship->full_name != NULL);
+    CHECK(relationship->manual == (relationship->loader != LOADER_JOIN));
     if (relationship->manual) {
-        CHECK(relationship->loader_filter != NULL);
+        check_loader(relationship);
         return;
     }
     check_fields(source, &relationship->source_fields);

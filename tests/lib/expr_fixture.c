@@ -35,6 +35,7 @@ static const char yaml[] =
     "      above:\n"
     "        has_many: ticket\n"
     "        manual: {filter: representative_id == parent.id and priority > parent.threshold}\n"
+    "      suggested: {has_many: ticket, manual: remote, actor: none}\n"
     "      skills: {many_to_many: team, through: representative_team,\n"
     "               source_field_on_through: representative_id,\n"
     "               destination_field_on_through: team_id}\n"
@@ -56,7 +57,8 @@ static const char yaml[] =
     "      extra: any\n"
     "      length: integer\n"
     "    relationships:\n"
-    "      representative: {belongs_to: representative}\n";
+    "      representative: {belongs_to: representative}\n"
+    "      expert: {has_one: representative, manual: {module: expert.so}, actor: none}\n";
 
 void expr_fixture_init(struct expr_fixture *fixture)
 {

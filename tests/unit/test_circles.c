@@ -105,6 +105,37 @@ static void circles_are_found_where_there_are_some(void **state)
     }
 }
 
+/* What leads to a marked node, by trying all ways. */
+static void marks_spread_to_all_that_lead_there(void **state)
+{
+    (void)state;
+    struct random random = random_start("circles_spread");
+    for (int round = 0; round < 5000; round++) {
+        struct arena arena = {0};
+        struct circles circles;
+        bool edges[NODES][NODES] = {{false}};
+        bool marked[NODES] = {false}, expected[NODES] = {false};
+        assert_int_equal(circles_init(&circles, &arena, NODES), 0);
+        for (uint64_t i = random_below(&random, 12); i > 0; i--) {
+            uint32_t from = (uint32_t)random_below(&random, NODES);
+            uint32_t to = (uint32_t)random_below(&random, NODES);
+            edges[from][to] = true;
+            circles_add(&circles, from, to);
+        }
+        for (uint64_t i = random_below(&random, 3); i > 0; i--) {
+            uint64_t node = random_below(&random, NODES);
+            marked[node] = expected[node] = true;
+        }
+        for (int i = 0; i < NODES * NODES * NODES; i++) {
+            int from = i % NODES, to = i / NODES % NODES;
+            expected[from] = expected[from] || (edges[from][to] && expected[to]);
+        }
+        circles_spread(&circles, marked);
+        assert_memory_equal(marked, expected, sizeof(marked));
+        arena_release(&arena);
+    }
+}
+
 static void failing_memory_finds_nothing(void **state)
 {
     (void)state;
@@ -122,6 +153,7 @@ int main(void)
         cmocka_unit_test(a_circle_is_told_in_its_order),
         cmocka_unit_test(long_circles_are_counted_whole),
         cmocka_unit_test(circles_are_found_where_there_are_some),
+        cmocka_unit_test(marks_spread_to_all_that_lead_there),
         cmocka_unit_test(failing_memory_finds_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

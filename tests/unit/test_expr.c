@@ -511,6 +511,11 @@ static void test_refused_texts(void **state)
         {"representative == 1", 0, "name a field of it"},
         {"representative.tickets.id == 1", 15, "ask exists(tickets, ...)"},
         {"representative.nmae == 'x'", 15, "did you mean \"name\"?"},
+        {"urgent and expert.id == 1", 11, "ticket.expert is filled by a module"},
+        {"expert == 1", 0, "ticket.expert is filled by a module"},
+        {"exists(expert)", 7, "ticket.expert is filled by a module"},
+        {"exists(representative.suggested, id == 1)", 22, "is filled by a remote loader"},
+        {"exists(representative, exists(suggested))", 30, "is filled by a remote loader"},
         {"subject.x == 1", 0, "is a field"},
         {"exists(subject, true)", 7, "is a field"},
         {"exists(representative, statsu == 1)", 23, "representative has no field"},
@@ -579,6 +584,9 @@ static void test_refused_maps(void **state)
         {"{'and': [1]}", "and.0", "expected a map"},
         {"{'representative': null}", "representative", "expected a map"},
         {"{'representative': {'nmae': 1}}", "representative.nmae", "did you mean \"name\"?"},
+        {"{'expert': {'id': 1}}", "expert", "ticket.expert is filled by a module"},
+        {"{'representative': {'suggested': {'id': 1}}}", "representative.suggested",
+         "is filled by a remote loader"},
         {"{1: 2}", "", "by name"},
     };
     struct expr_fixture *f = *state;

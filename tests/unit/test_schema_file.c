@@ -352,11 +352,6 @@ static const struct fault_case cases[] = {
      "\"destination_field_on_through:\"\n"},
     {A_WITH "{belongs_to: a, source_field: n, through: a}",
      "f:6:52: through means nothing but on many_to_many: leave it out\n"},
-    {A_WITH "{belongs_to: a, source_field: n, cache: {}, depends_on: none, source_fields: [], "
-            "query: hint, returns: keys, actor: none}",
-     "f:6:43: \"cache\" is not supported yet\nf:6:54: \"depends_on\" is not supported yet\n"
-     "f:6:72: \"source_fields\" is not supported yet\nf:6:91: \"query\" is not supported yet\n"
-     "f:6:104: \"returns\" is not supported yet\nf:6:119: \"actor\" is not supported yet\n"},
     {A_WITH "{belongs_to: a, source_field: n, limit: -1, offset: x, batch: {max_size: 0, "
             "max_byts: 1}}",
      "f:6:50: \"limit\" is an integer from 0, got -1\n"
@@ -371,10 +366,6 @@ static const struct fault_case cases[] = {
     /* Manual ones. */
     {A_WITH "{belongs_to: a, manual: {filter: id == 1}}",
      "f:6:7: manual stands on a has_one or has_many, r is belongs_to\n"},
-    {A_WITH "{has_many: a, manual: remote}", "f:6:32: \"remote\" is not supported yet\n"},
-    {A_WITH "{has_many: a, manual: {module: x, options: {}}}",
-     "f:6:33: \"module\" is not supported yet\nf:6:44: \"options\" is not supported yet\n"},
-    {A_WITH "{has_many: a, manual: {}}", "f:6:32: a loader is missing: {filter: ...}\n"},
     {A_WITH "{has_many: a, source_field: n, manual: {filter: id == 1}}",
      "f:6:38: source_field means nothing beside manual: leave it out\n"},
 };

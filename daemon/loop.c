@@ -111,6 +111,11 @@ static void on_prepare(uv_prepare_t *prepare)
     loop->turns++;
 
     run_tasks(&loop->again);
+    if (uv_is_active((uv_handle_t *)&loop->idle)) {
+        /* Long work is under way: what is answered already is written before its
+         * next slice, not behind it. */
+        run_tasks(&loop->at_end);
+    }
     loop->dispatch->now_us = loop_now_us();
     bool more = engine_turn(loop->dispatch->engine, loop->dispatch->now_us);
     run_tasks(&loop->at_end);

@@ -48,7 +48,8 @@ def _plain(value: Any) -> Any:
 
 def _plain_answer(value: Any) -> Any:
     if isinstance(value, BaseException):
-        return msgpack.ExtType(EXT_ERROR, _packed(msgpack.Packer(datetime=True, default=_plain), errors.to_wire(value)))
+        packer = msgpack.Packer(datetime=True, default=_plain)
+        return msgpack.ExtType(EXT_ERROR, _packed(packer, errors.to_wire(value)))
     return _plain(value)
 
 
@@ -258,7 +259,7 @@ def frozen(value: Any) -> Any:
         return tuple(frozen(item) for item in value)
     if isinstance(value, (bytearray, memoryview)):
         return (bytes, bytes(value))
-    return (kind, value)
+    return (kind, value if value == value else "NaN")
 
 
 def message_fault(message: Any) -> Optional[str]:

@@ -33,7 +33,8 @@ class Reads:
         return cast(List[Optional[Record]], await self._run(
             calls.get_many(self._defaults, resource, keys, options)))
 
-    async def read(self, resource: str, query: Optional[Query] = None, **options: Any) -> List[Record]:
+    async def read(self, resource: str, query: Optional[Query] = None,
+                   **options: Any) -> List[Record]:
         """Records. What belongs to a query may be given by name, too:
         `read("ticket", filter="priority > $min", params={"min": 8}, limit=5)`."""
         return cast(List[Record], await self._run(
@@ -70,11 +71,13 @@ class Methods(Reads):
 
     async def create(self, resource: str, record: Mapping[str, Any], **options: Any) -> Record:
         """The record as stored. Conflict if its key or an identity is taken."""
-        return cast(Record, await self._run(calls.create(self._defaults, resource, record, options)))
+        return cast(Record, await self._run(
+            calls.create(self._defaults, resource, record, options)))
 
     async def upsert(self, resource: str, record: Mapping[str, Any], **options: Any) -> Record:
         """Created, or changed in the fields that are given."""
-        return cast(Record, await self._run(calls.upsert(self._defaults, resource, record, options)))
+        return cast(Record, await self._run(
+            calls.upsert(self._defaults, resource, record, options)))
 
     async def update(self, resource: str, key: Key, changes: Mapping[str, Any],
                **options: Any) -> Record:
@@ -98,7 +101,8 @@ class Methods(Reads):
 
     async def destroy_many(self, resource: str, keys: Sequence[Key], **options: Any) -> int:
         """How many were removed; absent ones are skipped."""
-        return cast(int, await self._run(calls.destroy_many(self._defaults, resource, keys, options)))
+        return cast(int, await self._run(
+            calls.destroy_many(self._defaults, resource, keys, options)))
 
     async def invalidate(self, name: str, keys: Optional[Sequence[Key]] = None,
                    **options: Any) -> int:

@@ -73,13 +73,13 @@ export class Client extends Methods {
             lost: (error) => this.#lost(error),
             idle: () => this.checkIdle(),
         });
-        this.#providers = new Providers(this, this.#codec, this.#link);
+        this.#providers = new Providers(this, this.#link);
     }
 
     /** Connects now, instead of with the first call. Answers what the daemon says of itself. */
     async connect() {
         await this.ping();
-        return this.#greeting;
+        return this.#greeting; // of the connection that answered
     }
 
     /** Any method, with its parameters as on the wire; integers are numbers. */
@@ -130,7 +130,7 @@ export class Client extends Methods {
     }
 
     /** Ends at once: what is under way is rejected. */
-    destroy() {
+    terminate() {
         this.#closing ??= Promise.resolve();
         this.#link.end(new RelataError('unavailable', 'the client was closed'));
         this.checkIdle();
@@ -201,9 +201,9 @@ export class Client extends Methods {
         const hello = call('hello', [{ client: name, token, errors: 'map' }], plain);
         const schema = call('schema', [], plain);
         const providing = this.#providers.announce(call);
+        this.#greeting = hello;
         if (!this.bigints) opened();
         const [greeting, description] = await Promise.all([hello, schema, providing]);
-        this.#greeting = greeting;
         this.#description = description;
         this.#rows.clear();
         if (this.bigints) opened();

@@ -135,7 +135,9 @@ export class Link {
             this.#send();
         };
         try {
-            const limits = await this.#owner.greet(call, opened);
+            const greeted = this.#owner.greet(call, opened);
+            connection.flush(); // where calls have to wait for it
+            const limits = await greeted;
             const most = limits?.requests_waiting_per_connection ?? 2 * WINDOW_DEFAULT;
             this.#window = Math.max(1, Math.floor(most / 2));
             this.#failures = 0;
@@ -154,7 +156,7 @@ export class Link {
         this.#ready = false;
         this.#owner.lost(error);
         if (this.#ended) return;
-        this.#rejectWaiting(error, this.#failures === 0 ? Infinity : this.#options.offlineTimeout);
+        this.#rejectWaiting(error, this.#options.offlineTimeout);
         if (this.isIdle && !this.#owner.wanted()) {
             this.#failures = 0;
             this.#owner.idle();

@@ -5,6 +5,10 @@ import { isPrivate, loaderOf } from './load.js';
 import { Scoped } from './methods.js';
 
 const CONTEXT = ['actor', 'tenant', 'authorize'];
+const CHANGING = new Set([
+    'create', 'upsert', 'update', 'destroy', 'create_many', 'upsert_many', 'destroy_many',
+    'invalidate',
+]);
 
 function contextOf(given) {
     const context = {};
@@ -26,15 +30,15 @@ export class Request extends Scoped {
      * the same one whenever it is asked for, unless with options of DataLoader.
      */
     loader(name, options = {}) {
-        if (isPrivate(options)) return loaderOf(this.#client, this, name, options);
+        // By the daemon's face of it, since get and load here lead to loaders.
+        const daemon = {
+            getMany: (...args) => super.getMany(...args),
+            load: (...args) => super.load(...args),
+        };
+        if (isPrivate(options)) return loaderOf(this.#client, daemon, name, options);
         const key = `${name} ${canonical(options)}`;
         let loader = this.#loaders.get(key);
         if (loader === undefined) {
-            // By the daemon's face of it, since get and load here lead to loaders.
-            const daemon = {
-                getMany: (...args) => super.getMany(...args),
-                load: (...args) => super.load(...args),
-            };
             loader = loaderOf(this.#client, daemon, name, options);
             this.#loaders.set(key, loader);
         }
@@ -42,16 +46,16 @@ export class Request extends Scoped {
     }
 
     /** What is related to one source, a record or a key; the query may be left out. */
-    load(name, source, query = undefined) {
+    async load(name, source, query = undefined) {
         return this.loader(name, query === undefined ? {} : { query }).load(source);
     }
 
     /** The same for many sources: a list in their order. Rejects if one fails. */
-    loadMany(name, sources, query = undefined) {
+    async loadMany(name, sources, query = undefined) {
         return Promise.all(sources.map((source) => this.load(name, source, query)));
     }
 
-    get(resource, key, options = {}) {
+    async get(resource, key, options = {}) {
         const { fresh, timeout, signal, ...rest } = options;
         if (fresh || timeout !== undefined || signal !== undefined) {
             return super.get(resource, key, options);
@@ -80,8 +84,3 @@ export class Request extends Scoped {
         }
     }
 }
-
-const CHANGING = new Set([
-    'create', 'upsert', 'update', 'destroy', 'create_many', 'upsert_many', 'destroy_many',
-    'invalidate',
-]);

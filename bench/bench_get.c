@@ -202,12 +202,12 @@ int main(int argc, char **argv)
     }
     const char *path = argv[2];
     const char *what = argv[3];
-    records = number_of(argv[4], 100 * 1000 * 1000);
+    records = number_of(argv[4], 100000000);
     target->put_answer(&out, 0, 0);
     answer_size = out.size;
     if (strcmp(what, "run") == 0 && argc == 8) {
         pipeline = number_of(argv[6], PIPELINE_MAX);
-        run(path, number_of(argv[5], CONNECTIONS_MAX), number_of(argv[7], 3600 * 1000));
+        run(path, number_of(argv[5], CONNECTIONS_MAX), number_of(argv[7], 3600000));
     } else if ((strcmp(what, "load") == 0 || strcmp(what, "check") == 0) && argc == 5) {
         int fd = target_connect(path);
         for_all_records(fd, *what == 'l' ? put_load : put_check);

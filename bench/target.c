@@ -145,7 +145,7 @@ _Noreturn static void fail(const char *what)
 
 int target_connect(const char *path)
 {
-    static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    static const struct timespec pause = {.tv_nsec = 10000000};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -116,6 +116,7 @@ static struct node *build_no_value(struct knowing *knowing, size_t at)
 /* The value of what no record decides: by the same code that judges records. */
 static struct node *work_out(struct knowing *knowing, struct node *node)
 {
+    static const struct expr_records none = {.record = NULL};
     struct context *context = &knowing->context;
     struct value value;
     uint64_t budget = UINT64_MAX;
@@ -129,7 +130,7 @@ static struct node *work_out(struct knowing *knowing, struct node *node)
         context_no_memory(context);
         return NULL;
     }
-    expr_run_start(run, NULL);
+    expr_run_start(run, &none);
     if (expr_run_go(run, &budget, &value) != RUN_DONE) {
         expr_run_stop(run);
         context_no_memory(context);
@@ -159,6 +160,9 @@ static struct node *know_compare(struct knowing *knowing, const struct node *nod
         struct node *other = copy->operand[1 - i];
         if (!is_constant(node->operand[i]) || !asks_caller(node->operand[i])) {
             continue;
+        }
+        if (other->type == NULL) {
+            return build_no_value(knowing, node->at); /* worked out to nil, as this is then */
         }
         if (other->kind == NODE_CAST ||
             !literal_adapt(&knowing->context, copy->operand[i], other->type)) {
@@ -267,7 +271,7 @@ static struct node *know_exists(struct knowing *knowing, const struct node *node
     struct arena *arena = knowing->context.arena;
     struct node *copy = copy_node(knowing, node);
     struct node *root = copy != NULL ? copy_node(knowing, node->exists.filter->root) : NULL;
-    root = root != NULL ? know_node(knowing, root) : NULL;
+    root = root != NULL ? know_condition(knowing, root) : NULL;
     if (root == NULL) {
         return NULL;
     }
@@ -281,6 +285,15 @@ static struct node *know_exists(struct knowing *knowing, const struct node *node
     return copy;
 }
 
+/* A condition: what is worked out to no boolean is nil there. */
+struct node *know_condition(struct knowing *knowing, struct node *node)
+{
+    struct node *said = know_node(knowing, node);
+    bool odd = said != NULL && said->kind == NODE_LITERAL && said->value.kind != VALUE_BOOLEAN &&
+               said->value.kind != VALUE_NIL;
+    return odd ? build_no_value(knowing, node->at) : said;
+}
+
 /* What is worked out decides the whole, or says nothing. */
 static struct node *know_logic(struct knowing *knowing, const struct node *node)
 {
@@ -288,14 +301,12 @@ static struct node *know_logic(struct knowing *knowing, const struct node *node)
     bool decides = node->kind == NODE_OR;
     struct node *logic = build_node(context, node->kind, node->type, node->at);
     for (size_t i = 0; logic != NULL && i < node->list.count; i++) {
-        struct node *part = know_node(knowing, node->list.items[i]);
+        struct node *part = know_condition(knowing, node->list.items[i]);
         if (part == NULL) {
             return NULL;
         }
         if (part->kind != NODE_LITERAL || part->value.kind == VALUE_NIL) {
             logic_add(context, logic, part);
-        } else if (part->value.kind != VALUE_BOOLEAN) {
-            logic_add(context, logic, build_no_value(knowing, part->at));
         } else if (part->value.boolean == decides) {
             return part;
         }

@@ -24,6 +24,7 @@ void knowing_init(struct knowing *knowing, const struct eval *eval,
  * so. NULL where there is none: the context has failed with -CODE_INVALID_FILTER
  * where no literal can say it, else with -CODE_OVERLOADED. */
 struct node *know_node(struct knowing *knowing, struct node *node);
+struct node *know_condition(struct knowing *knowing, struct node *node);
 
 /* The parts of a node, in order (of exists its filter); NULL behind the last. */
 const struct node *node_part(const struct node *node, size_t i);

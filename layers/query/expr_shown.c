@@ -6,7 +6,7 @@
 #include "layers/query/expr_print.h"
 
 /* A part of a filter is shown in three steps: whether it may be shown at all
- * (is_hidden); what it says once the caller is known (know_node); and its text.
+ * (is_hidden); what it says once the caller is known (know_condition); and its text.
  * A part that has no text is left out like a hidden one: the daemon applies the
  * filter itself, so leaving out is slower, never wrong. */
 
@@ -75,7 +75,7 @@ static void show_part(struct expr_shown *shown, const struct expr *filter, const
     }
     knowing_init(&knowing, shown->eval, filter->resource);
     struct node *root = arena_copy(shown->eval->arena, part, sizeof(*part));
-    struct node *said = root != NULL ? know_node(&knowing, root) : NULL;
+    struct node *said = root != NULL ? know_condition(&knowing, root) : NULL;
     if (said == NULL) {
         shown->dropped = true;
         shown->text->failed |= knowing.context.status != -CODE_INVALID_FILTER;

@@ -245,8 +245,8 @@ static void check_reads(struct reading *reading)
     struct schema *schema = reading->schema;
     uint32_t count = schema->relationship_count;
     struct reads reads = {.reading = reading};
-    reads.relationships = arena_zero(reading->scratch, count, sizeof(*reads.relationships));
-    reads.sources = arena_zero(reading->scratch, count, sizeof(*reads.sources));
+    reads.relationships = arena_zero(reading->scratch, count, sizeof(struct relationship *));
+    reads.sources = arena_zero(reading->scratch, count, sizeof(struct relationship_source *));
     reads.now = arena_zero(reading->scratch, count, sizeof(*reads.now));
     if (reads.relationships == NULL || reads.sources == NULL || reads.now == NULL ||
         circles_init(&reads.circles, reading->scratch, count) != 0) {

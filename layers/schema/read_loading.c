@@ -6,12 +6,10 @@
  * in which batches, and how long its results are kept. */
 
 enum { BATCH_KEYS_MAX = 1000000, BATCHES_IN_FLIGHT_MAX = 10000 };
-static const uint64_t batch_bytes_max = UINT64_C(1) << 30;
-static const uint64_t window_us_max = 60 * 1000000;
-static const uint64_t timeout_us_max = UINT64_C(86400) * 1000000;
-static const uint64_t cache_bytes_default = UINT64_C(64) << 20;
-static const uint64_t cache_bytes_max = UINT64_C(1) << 40;
-static const uint64_t kept_us_max = UINT64_C(365) * 86400 * 1000000;
+
+static const uint64_t kib = 1024, mib = UINT64_C(1) << 20, gib = UINT64_C(1) << 30;
+static const uint64_t millisecond_us = 1000, second_us = 1000000;
+static const uint64_t day_us = UINT64_C(86400) * 1000000;
 
 static void read_batch(struct reading *reading, const struct node *node, struct batch_limits *out)
 {
@@ -20,29 +18,26 @@ static void read_batch(struct reading *reading, const struct node *node, struct 
                                             {"max_in_flight", false},
                                             {"window", false},
                                             {"timeout", false}};
+    const struct measure bytes = {"max_bytes", scalar_size, "a size from 1KiB to 1GiB such as 1MiB",
+                                  kib, gib};
+    const struct measure window = {"window", scalar_duration,
+                                   "a duration from 0ms to 1m such as 2ms", 0, 60 * second_us};
+    const struct measure timeout = {"timeout", scalar_duration,
+                                    "a duration from 1ms to 1d such as 5s", millisecond_us, day_us};
     const struct node *values[ARRAY_COUNT(rules)];
-    *out = (struct batch_limits){.max_size = 1000,
-                                 .max_bytes = 1024 * 1024,
-                                 .max_in_flight = 4,
-                                 .window_us = 0,
-                                 .timeout_us = 5 * 1000000};
+    *out = (struct batch_limits){
+        .max_size = 1000, .max_bytes = mib, .max_in_flight = 4, .timeout_us = 5 * second_us};
     if (node == NULL || is_nil_node(node) ||
         !take_map(reading, node, "batch", rules, ARRAY_COUNT(rules), values)) {
         return;
     }
     out->max_size =
         (uint32_t)take_natural(reading, values[0], "max_size", 1, BATCH_KEYS_MAX, out->max_size);
-    out->max_bytes = take_measure(reading, values[1], "max_bytes", scalar_size,
-                                  "a size from 1KiB to 1GiB such as 1MiB", 1024, batch_bytes_max,
-                                  out->max_bytes);
+    out->max_bytes = take_measure(reading, values[1], &bytes, out->max_bytes);
     out->max_in_flight = (uint32_t)take_natural(reading, values[2], "max_in_flight", 1,
                                                 BATCHES_IN_FLIGHT_MAX, out->max_in_flight);
-    out->window_us =
-        take_measure(reading, values[3], "window", scalar_duration,
-                     "a duration from 0ms to 1m such as 2ms", 0, window_us_max, out->window_us);
-    out->timeout_us =
-        take_measure(reading, values[4], "timeout", scalar_duration,
-                     "a duration from 1ms to 1d such as 5s", 1000, timeout_us_max, out->timeout_us);
+    out->window_us = take_measure(reading, values[3], &window, out->window_us);
+    out->timeout_us = take_measure(reading, values[4], &timeout, out->timeout_us);
 }
 
 static void read_cache(struct reading *reading, const struct node *node,
@@ -50,6 +45,12 @@ static void read_cache(struct reading *reading, const struct node *node,
 {
     static const struct key_rule rules[] = {
         {"ttl", false}, {"max_bytes", false}, {"stale_if_error", false}};
+    const struct measure ttl = {"ttl", scalar_duration, "a duration from 1ms to 365d such as 30s",
+                                millisecond_us, 365 * day_us};
+    const struct measure bytes = {"max_bytes", scalar_size,
+                                  "a size from 1KiB to 1024GiB such as 64MiB", kib, 1024 * gib};
+    const struct measure stale = {"stale_if_error", scalar_duration,
+                                  "a duration from 0ms to 365d such as 30s", 0, 365 * day_us};
     const struct node *values[ARRAY_COUNT(rules)];
     char came[DESCRIBE_NODE_MAX];
     if (node == NULL) {
@@ -65,15 +66,9 @@ static void read_cache(struct reading *reading, const struct node *node,
         return;
     }
     relationship->cached = true;
-    relationship->cache_ttl_us =
-        take_measure(reading, values[0], "ttl", scalar_duration,
-                     "a duration from 1ms to 365d such as 30s", 1000, kept_us_max, 0);
-    relationship->cache_bytes_max = take_measure(reading, values[1], "max_bytes", scalar_size,
-                                                 "a size from 1KiB to 1024GiB such as 64MiB", 1024,
-                                                 cache_bytes_max, cache_bytes_default);
-    relationship->stale_if_error_us =
-        take_measure(reading, values[2], "stale_if_error", scalar_duration,
-                     "a duration from 0ms to 365d such as 30s", 0, kept_us_max, 0);
+    relationship->cache_ttl_us = take_measure(reading, values[0], &ttl, 0);
+    relationship->cache_bytes_max = take_measure(reading, values[1], &bytes, 64 * mib);
+    relationship->stale_if_error_us = take_measure(reading, values[2], &stale, 0);
 }
 
 void read_loading(struct reading *reading, const struct relationship_source *source,

@@ -257,21 +257,21 @@ bool take_list(struct reading *reading, const struct node *node, const char *wha
     return visit(reading, node, node->count);
 }
 
-uint64_t take_measure(struct reading *reading, const struct node *node, const char *option,
-                      bool (*read)(const struct node *, uint64_t *), const char *example,
-                      uint64_t least, uint64_t most, uint64_t otherwise)
+uint64_t take_measure(struct reading *reading, const struct node *node,
+                      const struct measure *measure, uint64_t otherwise)
 {
     uint64_t value;
     char came[DESCRIBE_NODE_MAX];
     if (node == NULL) {
         return otherwise;
     }
-    if (!read(node, &value)) {
-        fault_at(reading, node, "\"%s\" is %s, got %s", option, example, describe_node(node, came));
+    if (!measure->read(node, &value)) {
+        fault_at(reading, node, "\"%s\" is %s, got %s", measure->option, measure->expected,
+                 describe_node(node, came));
         return otherwise;
     }
-    if (value < least || value > most) {
-        fault_at(reading, node, "\"%s\" is out of range: %s", option, example);
+    if (value < measure->least || value > measure->most) {
+        fault_at(reading, node, "\"%s\" is out of range: %s", measure->option, measure->expected);
         return otherwise;
     }
     return value;

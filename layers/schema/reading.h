@@ -117,11 +117,17 @@ bool take_choice(struct reading *reading, const struct node *node, const char *o
 bool take_list(struct reading *reading, const struct node *node, const char *what,
                const char *expected, size_t least, size_t most);
 
-/* A measure such as `scalar_duration` reads; `otherwise` where it is none, out
- * of range, or not given. `example` says what it would be. */
-uint64_t take_measure(struct reading *reading, const struct node *node, const char *option,
-                      bool (*read)(const struct node *, uint64_t *), const char *example,
-                      uint64_t least, uint64_t most, uint64_t otherwise);
+/* An option that is a duration or a size. */
+struct measure {
+    const char *option;
+    bool (*read)(const struct node *, uint64_t *); /* scalar_duration, scalar_size */
+    const char *expected;                          /* "a duration from 1ms to 1d such as 5s" */
+    uint64_t least, most;
+};
+
+/* `otherwise` where it is none, out of range, or not given. */
+uint64_t take_measure(struct reading *reading, const struct node *node,
+                      const struct measure *measure, uint64_t otherwise);
 
 /* The resource, or field of the resource, that a node names; NULL where there
  * is none. `what` says what for. */

@@ -16,11 +16,19 @@ static void bit_set(uint64_t *bits, const struct resource *resource)
 
 /* ---- Opening: what the loader looks at ---- */
 
+/* What a relation reads, while it is gathered: each relationship once. */
+struct reading {
+    struct relation *relation;
+    struct arena *arena;
+    bool *seen; /* by relationship number */
+};
+
 /* The resources that a filter reads by paths and exists: their writes may
- * change any answer. A schema has no circles among relationships that read each
- * other, so this ends. */
-static int add_expression(struct relation *relation, const struct expr *expr, struct arena *arena)
+ * change any answer. */
+static int add_expression(struct reading *reading, const struct expr *expr)
 {
+    struct relation *relation = reading->relation;
+    struct arena *arena = reading->arena;
     struct expr_uses uses;
     if (expr == NULL) {
         return 0;
@@ -34,17 +42,21 @@ static int add_expression(struct relation *relation, const struct expr *expr, st
     relation->uses_now |= uses.now;
     for (size_t i = 0; status == 0 && i < uses.relationship_count; i++) {
         const struct relationship *step = uses.relationships[i];
+        if (reading->seen[step->number]) {
+            continue;
+        }
+        reading->seen[step->number] = true;
         bit_set(relation->reads, step->source);
         bit_set(relation->reads, step->destination);
         if (step->through != NULL) {
             bit_set(relation->reads, step->through);
         }
-        status = add_expression(relation, step->loader_filter, arena);
+        status = add_expression(reading, step->loader_filter);
         if (status == 0) {
-            status = add_expression(relation, step->filter, arena);
+            status = add_expression(reading, step->filter);
         }
         for (unsigned o = 0; status == 0 && step->order != NULL && o < step->order->count; o++) {
-            status = add_expression(relation, step->order->items[o].path, arena);
+            status = add_expression(reading, step->order->items[o].path);
         }
     }
     return status;
@@ -72,16 +84,20 @@ int invalidation_open(struct relation *relation, struct arena *arena)
     size_t words = (relation->owner->schema->resource_count + 63u) / 64u;
     relation->reads = arena_zero(arena, words, sizeof *relation->reads);
     relation->looks_at = arena_zero(arena, words, sizeof *relation->looks_at);
-    if (relation->reads == NULL || relation->looks_at == NULL) {
+    struct reading reading = {
+        .relation = relation,
+        .arena = arena,
+        .seen = arena_zero(arena, relation->owner->schema->relationship_count + 1u, sizeof(bool))};
+    if (relation->reads == NULL || relation->looks_at == NULL || reading.seen == NULL) {
         return -CODE_OVERLOADED;
     }
-    int status = add_expression(relation, relationship->loader_filter, arena);
+    int status = add_expression(&reading, relationship->loader_filter);
     if (status == 0) {
-        status = add_expression(relation, relationship->filter, arena);
+        status = add_expression(&reading, relationship->filter);
     }
     for (unsigned i = 0;
          status == 0 && relationship->order != NULL && i < relationship->order->count; i++) {
-        status = add_expression(relation, relationship->order->items[i].path, arena);
+        status = add_expression(&reading, relationship->order->items[i].path);
     }
     if (status == 0) {
         add_own(relation, words);

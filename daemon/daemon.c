@@ -11,6 +11,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
+#include "daemon/modules.h"
 #include "daemon/notify.h"
 #include "daemon/server.h"
 #include "daemon/version.h"
@@ -31,6 +32,7 @@ struct daemon {
     struct daemon_counters counters;
     struct work work;
     struct engine *engine;
+    struct daemon_modules modules;
     struct dispatch dispatch;
     struct loop loop;
     struct server server;
@@ -74,13 +76,13 @@ int daemon_check(const struct arguments *arguments)
     struct schema *schema;
     struct buffer faults = BUFFER_INIT;
     int status = load(arguments, &config, 1, &schema, &faults);
+    if (status == 0) {
+        status = daemon_modules_check(schema, &faults) == 0 ? 0 : 1;
+        schema_put(schema);
+    }
     print_faults(&faults);
     buffer_release(&faults);
-    if (status != 0) {
-        return 1;
-    }
-    schema_put(schema);
-    return 0;
+    return status == 0 ? 0 : 1;
 }
 
 /* As many descriptors as may be. Where they are too few for the limit, the
@@ -281,9 +283,15 @@ static int open_engine(struct daemon *daemon, struct schema *schema)
         return -1;
     }
     engine_use_clock(daemon->engine, loop_now_us);
+    if (daemon_modules_create(&daemon->modules, daemon->engine) != 0) {
+        log_event(LOG_ERROR, "start_failed", "reason", "there is no memory");
+        engine_free(daemon->engine);
+        return -1;
+    }
     if (engine_use_schema(daemon->engine, schema, &error) != 0) {
         log_event(LOG_ERROR, "start_failed", "reason", "%s", error.message);
         engine_free(daemon->engine);
+        daemon_modules_free(&daemon->modules);
         return -1;
     }
     daemon->counters.started_us = loop_now_us();
@@ -320,6 +328,7 @@ static void close_engine(struct daemon *daemon)
     }
     dispatch_release(&daemon->dispatch);
     engine_free(daemon->engine);
+    daemon_modules_free(&daemon->modules);
 }
 
 static int run(struct daemon *daemon, struct schema *schema)
@@ -332,7 +341,9 @@ static int run(struct daemon *daemon, struct schema *schema)
         log_event(LOG_ERROR, "start_failed", "reason", "the event loop: %s", uv_strerror(status));
         daemon->status = 1;
     } else {
+        daemon_modules_start(&daemon->modules, &daemon->loop);
         serve(daemon);
+        daemon_modules_stop(&daemon->modules);
         loop_close(&daemon->loop);
     }
     bool served = daemon->stopping;

@@ -29,6 +29,7 @@ enum {
     ANSWER_SHARE = 4, /* the largest answer's part */
     HITS_MAX = 3,     /* counted of an entry: it goes round that often */
     HITS_TO_STAY = 2, /* of an entry in the small queue */
+    GHOSTS_IN_SET = 4,
     GHOSTS_FEW = 64,
     GHOSTS_MAX = 1 << 22,
     EVICTION_STEPS = 64,  /* entries that one eviction looks at */
@@ -263,8 +264,8 @@ void result_cache_free(struct result_cache *cache)
 
 /* ---- Ghosts ---- */
 
-/* As many as there are entries are remembered, roughly: a slot is by the hash,
- * and the newer one takes it. Without memory nobody is. */
+/* As many are remembered as there are entries: in sets by the hash, in which a
+ * newer one takes the place of the oldest. Without memory nobody is. */
 static void grow_ghosts(struct result_cache *cache)
 {
     size_t count = cache->ghost_count > 0 ? cache->ghost_count * 4 : GHOSTS_FEW;
@@ -276,27 +277,42 @@ static void grow_ghosts(struct result_cache *cache)
     }
 }
 
+static struct ghost *ghosts_of(const struct result_cache *cache, uint64_t hash)
+{
+    return &cache->ghosts[hash & (cache->ghost_count - 1) & ~(uint64_t)(GHOSTS_IN_SET - 1)];
+}
+
+static uint32_t age_of(const struct result_cache *cache, const struct ghost *ghost)
+{
+    return ghost->number == 0 ? UINT32_MAX : cache->ghost_number - ghost->number;
+}
+
 static void add_ghost(struct result_cache *cache, uint64_t hash)
 {
-    if (cache->ghost_count < cache->by_both.count) {
+    if (cache->ghost_count < 2 * cache->by_both.count) {
         grow_ghosts(cache);
     }
     if (cache->ghost_count == 0) {
         return;
     }
+    struct ghost *set = ghosts_of(cache, hash);
+    struct ghost *oldest = set;
+    for (unsigned i = 1; i < GHOSTS_IN_SET; i++) {
+        oldest = age_of(cache, &set[i]) > age_of(cache, oldest) ? &set[i] : oldest;
+    }
     cache->ghost_number += cache->ghost_number == UINT32_MAX ? 2 : 1;
-    cache->ghosts[hash & (cache->ghost_count - 1)] =
-        (struct ghost){.print = (uint32_t)(hash >> 32), .number = cache->ghost_number};
+    *oldest = (struct ghost){.print = (uint32_t)(hash >> 32), .number = cache->ghost_number};
 }
 
 static bool is_ghost(const struct result_cache *cache, uint64_t hash)
 {
-    if (cache->ghost_count == 0) {
-        return false;
+    bool found = false;
+    for (unsigned i = 0; cache->ghost_count > 0 && i < GHOSTS_IN_SET; i++) {
+        const struct ghost *ghost = ghosts_of(cache, hash) + i;
+        found |=
+            ghost->print == (uint32_t)(hash >> 32) && age_of(cache, ghost) < cache->by_both.count;
     }
-    const struct ghost *ghost = &cache->ghosts[hash & (cache->ghost_count - 1)];
-    return ghost->number != 0 && ghost->print == (uint32_t)(hash >> 32) &&
-           cache->ghost_number - ghost->number < cache->by_both.count;
+    return found;
 }
 
 /* ---- Eviction ---- */

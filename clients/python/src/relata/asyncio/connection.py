@@ -11,21 +11,19 @@ from typing import Any, Callable, Dict, List, Optional
 from .. import errors, wire
 from ..calls import Call
 from ..connection import ID_MAX, NotSent, for_call
+from .expiries import Expiries
 
 OnRequest = Callable[["Connection", int, str, Any], None]
 
 
 class _Pending:
-    __slots__ = ("call", "future", "timer")
+    __slots__ = ("call", "future")
 
     def __init__(self, call: Call, future: asyncio.Future[Any]) -> None:
         self.call = call
         self.future = future
-        self.timer: Optional[asyncio.TimerHandle] = None
 
     def finish(self, error: Optional[errors.RelataError], result: Any) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
         if self.future.done():
             return
         if error is not None:
@@ -49,6 +47,7 @@ class Connection(asyncio.Protocol):
         self._transport: Optional[asyncio.Transport] = None
         self._last_id = 0
         self._pending: Dict[int, _Pending] = {}
+        self._expiries: Expiries[_Pending] = Expiries(self.loop, self._expire)
         self._out: List[bytes] = []
         self._writable: Optional[asyncio.Future[None]] = None  # while the daemon takes too little
 
@@ -68,7 +67,7 @@ class Connection(asyncio.Protocol):
         pending = _Pending(call, self.loop.create_future())
         self._pending[msgid] = pending
         if call.timeout is not None:
-            pending.timer = self.loop.call_later(call.timeout, self._expire, pending)
+            self._expiries.add(call.timeout, pending)
         return pending.future
 
     def respond(self, msgid: int, error: Any, result: Any) -> None:
@@ -152,6 +151,7 @@ class Connection(asyncio.Protocol):
         for pending in self._pending.values():
             pending.finish(for_call(why, pending.call), None)
         self._pending.clear()
+        self._expiries.clear()
         if self._transport is not None:
             self._transport.abort()
         self._on_lost(self)

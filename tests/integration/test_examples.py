@@ -90,6 +90,15 @@ class IsoCodes(relata_test.Case):
                 self.assertEqual({name: value for name, value in found.items()
                                   if value is not None}, expected)
 
+    def test_rename_wants_two_names(self):
+        for names in ("parent", "=x", "parent=", "parent=x,", "parent=x,name"):
+            done = subprocess.run(
+                [RELATA, "--address", self.daemon.address, "import", "subdivision",
+                 f"{ISO_CODES}/iso_3166-2.json", "--rename", names],
+                stderr=subprocess.PIPE, text=True, timeout=relata_test.PATIENCE_S)
+            self.assertEqual(done.returncode, 2, names)
+            self.assertIn("--rename wants OLD=NEW", done.stderr)
+
     def test_parents_and_parts(self):
         subdivisions = {record["code"]: record for record in self.lists["subdivision"]}
 

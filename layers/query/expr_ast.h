@@ -160,6 +160,8 @@ void fail_unknown_name(struct context *context, const struct path *path, const c
 /* ---- Literals (expr_literal.c) ---- */
 
 const struct type *type_of_kind(enum type_kind kind);
+/* The type of a literal by its value alone; NULL for nil. */
+const struct type *type_of_value(const struct value *value);
 struct node *build_literal(struct context *context, const struct value *value, size_t at);
 /* The word nil. */
 struct node *build_nil(struct context *context, size_t at);

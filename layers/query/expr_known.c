@@ -237,14 +237,6 @@ static struct node *know_in_list(struct knowing *knowing, const struct node *nod
     return said;
 }
 
-/* A value whose literal is searched for in a field of type any as it is itself;
- * beside a text or a moment the items would be read as such first. */
-static bool is_plain_item(const struct node *node)
-{
-    enum value_kind kind = node->kind == NODE_LITERAL ? node->value.kind : VALUE_TEXT;
-    return kind != VALUE_TEXT && kind != VALUE_BINARY && kind != VALUE_DATETIME;
-}
-
 static struct node *know_in(struct knowing *knowing, const struct node *node)
 {
     struct node *left = know_node(knowing, node->in.left);
@@ -254,9 +246,6 @@ static struct node *know_in(struct knowing *knowing, const struct node *node)
     }
     if (right != NULL && is_constant(right)) {
         return know_in_list(knowing, node, left, right);
-    }
-    if (node->in.left->type == NULL && !is_plain_item(left)) {
-        return unsayable(knowing, node);
     }
     struct node *copy = copy_node(knowing, node);
     if (copy != NULL) {

@@ -23,8 +23,7 @@ const struct type *type_of_kind(enum type_kind kind)
     return &types[kind];
 }
 
-/* The type of a literal by its value alone; NULL for nil. */
-static const struct type *type_of_value(const struct value *value)
+const struct type *type_of_value(const struct value *value)
 {
     static const enum type_kind kinds[] = {
         [VALUE_BOOLEAN] = TYPE_BOOLEAN, [VALUE_INTEGER] = TYPE_INTEGER,

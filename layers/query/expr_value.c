@@ -305,6 +305,10 @@ uint8_t value_is_in_value(const struct value *value, const struct value *list,
     if (array.kind != TOKEN_ARRAY) {
         return TRUTH_NIL;
     }
+    /* A fact is searched for in a field as the literal of its value would be. */
+    if (type == NULL && !fact) {
+        type = type_of_value(value);
+    }
     if (array.count > 0 && value->kind == VALUE_NIL) {
         return TRUTH_NIL;
     }

@@ -36,6 +36,8 @@ def _plain(value: Any) -> Any:
             raise errors.InvalidValue(
                 f"{value!r} has no time zone: say which, as in datetime.now(timezone.utc)")
         return msgpack.Timestamp.from_datetime(value)
+    if isinstance(value, int):
+        raise errors.InvalidValue(f"integers have 64 bits: {value}")
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, abc.Mapping):
@@ -107,7 +109,7 @@ class Decoder:
         self._fast = self._unpacker(careful=False)
         self._careful = None
         self._taken = 0  # of what the unpacker was fed, in whole messages
-        self._fed = 0
+        self._has_grown = False
 
     def _unpacker(self, careful: bool) -> Any:
         return msgpack.Unpacker(
@@ -119,7 +121,7 @@ class Decoder:
     def feed(self, data: bytes) -> List[Message]:
         """The messages that are whole now. ValueError for what is no MessagePack."""
         self._rest += data
-        self._fed += len(data)
+        self._has_grown = self._has_grown or len(self._rest) > KEEP_BYTES
         messages: List[Message] = []
         if self._careful is None:
             self._fast.feed(data)
@@ -133,7 +135,7 @@ class Decoder:
         else:
             self._careful.feed(data)
             self._drain_carefully(messages)
-        if not self._rest and (self._careful is not None or self._fed > KEEP_BYTES):
+        if not self._rest and (self._careful is not None or self._has_grown):
             self._renew()
         return messages
 

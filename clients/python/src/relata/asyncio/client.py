@@ -27,8 +27,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Client(Methods):
-    """As relata.Client, with the same parameters, for one event loop: any number of
-    tasks, one connection, made when it is needed and again when it was lost."""
+    """As relata.Client, with the same parameters, for one event loop at a time: any
+    number of tasks, one connection, made when it is needed and again when it was lost."""
 
     def __init__(self, address: Optional[str] = None, *, name: str = "python",
                  timeout: Optional[float] = 30.0, connect_timeout: float = 5.0,
@@ -65,12 +65,13 @@ class Client(Methods):
         """Calls that are out fail with Unavailable, and so does every later one.
         Providers that are at work are cancelled."""
         self._closed = True
-        if self._connecting is not None:
+        if self._connecting is not None and not self._connecting.done():
             self._connecting.cancel()
-        if self._connection is not None:
-            self._connection.lose(errors.lost("the client was closed"))
-        here = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not here]
+        connection = self._alive()
+        if connection is not None:
+            connection.lose(errors.lost("the client was closed"))
+        here, loop = asyncio.current_task(), asyncio.get_running_loop()
+        tasks = [task for task in self._tasks if task is not here and task.get_loop() is loop]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,8 +117,8 @@ class Client(Methods):
         if connection is None or connection.lost is not None:
             return None
         if connection.loop is asyncio.get_running_loop() and self._pid == os.getpid():
-            return connection
-        connection.forget()
+            return connection if connection.is_alive() else None
+        connection.forget(in_child=self._pid != os.getpid())
         return None
 
     async def _connected_within(self, timeout: Optional[float]) -> Connection:

@@ -6,12 +6,16 @@ relata/connection.py.
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
 from typing import Any, Callable, Dict, List, Optional
 
 from .. import errors, wire
 from ..calls import Call
 from ..connection import ID_MAX, NotSent, for_call
 from .expiries import Expiries
+
+HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 OnRequest = Callable[["Connection", int, str, Any], None]
 
@@ -45,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._on_request = on_request
         self._on_lost = on_lost
         self._transport: Optional[asyncio.Transport] = None
+        self._hung_up = select.poll()
         self._last_id = 0
         self._pending: Dict[int, _Pending] = {}
         self._expiries: Expiries[_Pending] = Expiries(self.loop, self._expire)
@@ -69,6 +74,12 @@ class Connection(asyncio.Protocol):
         if call.timeout is not None:
             self._expiries.add(call.timeout, pending)
         return pending.future
+
+    def is_alive(self) -> bool:
+        """Takes notice of a daemon that closed while the event loop did not run."""
+        if self.lost is None and not self._pending and self._hung_up.poll(0):
+            self.lose(errors.lost("the daemon closed the connection"))
+        return self.lost is None
 
     def respond(self, msgid: int, error: Any, result: Any) -> None:
         """Answers a request of the daemon's. Nothing happens once the connection is lost."""
@@ -108,6 +119,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._hung_up.register(transport.get_extra_info("socket"), HUNG_UP)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -156,7 +168,9 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         self._on_lost(self)
 
-    def forget(self) -> None:
-        """In the child of a fork, or in another event loop: the other one goes on
-        with it, so nothing is shut down."""
+    def forget(self, in_child: bool) -> None:
+        """It belongs to another event loop, which has ended, or to the parent of this
+        process, which goes on with it: then nothing is shut down."""
         self.lost = errors.Unavailable("the connection belongs to another process or event loop")
+        if self._transport is not None and not in_child:
+            self._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)

@@ -68,6 +68,13 @@ set(relata_shared "")
 if(TARGET librelata)
     set(relata_shared librelata)
 endif()
+# Modules that tests load: each file is one.
+relata_sources(modules GLOB tests/modules/*.c)
+foreach(source IN LISTS modules)
+    cmake_path(GET source STEM name)
+    relata_module(module_${name} ${source} "${PROJECT_BINARY_DIR}/tests/modules")
+endforeach()
+
 relata_test_folder(unit)
 relata_test_folder(integration LINK ${relata_shared})
 relata_test_folder(regression LINK ${relata_shared})

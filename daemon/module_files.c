@@ -14,8 +14,8 @@
 
 struct library {
     uv_lib_t uv;
-    int copy;       /* a file in memory */
-    char path[32];  /* under which it can be opened */
+    int copy;      /* a file in memory */
+    char path[32]; /* under which it can be opened */
 };
 
 static int failed(struct error *error, const char *path, const char *what)

@@ -16,11 +16,11 @@
 struct daemon_modules {
     struct modules *modules;
     struct module_host host;
-    struct loop *loop;         /* NULL while there is none */
+    struct loop *loop; /* NULL while there is none */
     uv_async_t async;
     uv_timer_t timer;
-    uint64_t at_us;            /* when the timer is to fire; 0 for never */
-    pthread_mutex_t lock;      /* of `running`: modules' threads look at it */
+    uint64_t at_us;       /* when the timer is to fire; 0 for never */
+    pthread_mutex_t lock; /* of `running`: modules' threads look at it */
     bool running;
 };
 

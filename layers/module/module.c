@@ -111,9 +111,8 @@ void module_leave(struct module_instance *instance, const char *function, uint64
     instance->owner->entered = false;
     uint64_t took_us = instance->owner->host->clock_us() - since_us;
     if (took_us > MODULE_SLOW_US) {
-        module_log(instance, MODULE_LOG_WARNING, "module_slow",
-                   "%s held the daemon for %llu ms", function,
-                   (unsigned long long)took_us / 1000);
+        module_log(instance, MODULE_LOG_WARNING, "module_slow", "%s held the daemon for %llu ms",
+                   function, (unsigned long long)took_us / 1000);
     }
 }
 
@@ -129,12 +128,14 @@ static const char *host_problem(const struct relata_host *host)
 
 static void host_log(const struct relata_host *host, int level, const char *text)
 {
+    char kept[ERROR_MESSAGE_MAX]; /* it may be the last problem's */
+    snprintf(kept, sizeof kept, "%s", text);
     struct module_instance *instance = module_of_host(host);
     if (instance != NULL) {
         enum module_log_level known = level <= RELATA_LOG_INFO      ? MODULE_LOG_INFO
                                       : level == RELATA_LOG_WARNING ? MODULE_LOG_WARNING
                                                                     : MODULE_LOG_ERROR;
-        module_log(instance, known, "module_says", "%s", text);
+        module_log(instance, known, "module_says", "%s", kept);
     }
 }
 
@@ -180,8 +181,7 @@ static int find_module(const struct module_files *files, const char *path, void 
 {
     /* The members of the first major version that a module cannot do without. */
     const size_t least = offsetof(struct relata_module, close) + sizeof(void *);
-    const struct relata_module *module =
-        files->symbol(files->context, library, "relata_module");
+    const struct relata_module *module = files->symbol(files->context, library, "relata_module");
     if (module == NULL) {
         return error_set(error, CODE_INVALID_REQUEST,
                          "%s exports no relata_module: it is no module of Relata", path);

@@ -41,8 +41,8 @@ struct module_host {
     void (*wake)(void *context);
     /* modules_turn is to be called at this time; 0: no need any more. */
     void (*wake_at)(void *context, uint64_t at_us);
-    void (*log)(void *context, enum module_log_level level, const char *event,
-                const char *module, const char *relationship, const char *text);
+    void (*log)(void *context, enum module_log_level level, const char *event, const char *module,
+                const char *relationship, const char *text);
 };
 
 /* The engine need not have a schema yet. What is given must outlive it. NULL

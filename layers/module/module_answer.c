@@ -1,4 +1,4 @@
-#include <string.h>
+#include <stdio.h>
 
 #include "layers/module/module_inner.h"
 #include "protocol/base/check.h"
@@ -39,8 +39,8 @@ static int check_bytes(struct module_instance *instance, const void *bytes, size
     uint64_t allowed = module_limits(instance)->provider_answer_bytes;
     struct reader in = reader_of(bytes, size);
     if (size > allowed || before > allowed - size) {
-        return error_limit_hit(&instance->problem, CODE_TOO_LARGE, "provider_answer_bytes",
-                               allowed, before + size);
+        return error_limit_hit(&instance->problem, CODE_TOO_LARGE, "provider_answer_bytes", allowed,
+                               before + size);
     }
     if (!reader_skip(&in) || in.at != in.end) {
         return error_set(&instance->problem, CODE_LOADER_FAILED,
@@ -138,14 +138,12 @@ int module_answer_one(const struct relata_host *host, uint64_t number, size_t so
         return RELATA_MODULE_GONE;
     }
     if (mark_answered(open, source) < 0) {
-        module_log(instance, MODULE_LOG_WARNING, "module_failed", "%s",
-                   instance->problem.message);
+        module_log(instance, MODULE_LOG_WARNING, "module_failed", "%s", instance->problem.message);
         return module_problem(instance);
     }
     if (take_one(open, source, bytes, size) < 0) {
         outside_fail(instance->relation, open->batch, source, 1, &instance->problem);
-        module_log(instance, MODULE_LOG_WARNING, "module_failed", "%s",
-                   instance->problem.message);
+        module_log(instance, MODULE_LOG_WARNING, "module_failed", "%s", instance->problem.message);
     }
     int answer = module_problem(instance);
     if (open->answered_count == open->batch->count) {
@@ -157,11 +155,7 @@ int module_answer_one(const struct relata_host *host, uint64_t number, size_t so
 int module_fail_one(const struct relata_host *host, uint64_t number, size_t source,
                     const char *code, const char *message)
 {
-    struct module_instance *instance = module_of_host(host);
     struct relata_bytes bytes = {0};
-    if (instance == NULL) {
-        return RELATA_MODULE_WRONG_THREAD;
-    }
     host->write_error(&bytes, code, message);
     int status = bytes.failed ? RELATA_MODULE_NO_MEMORY
                               : module_answer_one(host, number, source, bytes.bytes, bytes.size);
@@ -171,6 +165,9 @@ int module_fail_one(const struct relata_host *host, uint64_t number, size_t sour
 
 int module_fail(const struct relata_host *host, uint64_t number, const char *message)
 {
+    /* Often it is the last problem's, which goes with the next call. */
+    char text[ERROR_MESSAGE_MAX];
+    snprintf(text, sizeof text, "%s", message);
     struct module_instance *instance = module_of_host(host);
     if (instance == NULL) {
         return RELATA_MODULE_WRONG_THREAD;
@@ -179,7 +176,7 @@ int module_fail(const struct relata_host *host, uint64_t number, const char *mes
     if (open == NULL) {
         return RELATA_MODULE_GONE;
     }
-    error_set(&instance->problem, CODE_LOADER_FAILED, "%s", message);
+    error_set(&instance->problem, CODE_LOADER_FAILED, "%s", text);
     fail_batch(open);
     error_clear(&instance->problem);
     return RELATA_MODULE_OK;

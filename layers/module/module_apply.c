@@ -28,8 +28,7 @@ struct application {
 
 static int no_memory(struct application *apply)
 {
-    return error_set(&apply->instance->problem, CODE_OVERLOADED,
-                     "no memory to apply a query");
+    return error_set(&apply->instance->problem, CODE_OVERLOADED, "no memory to apply a query");
 }
 
 static void open_eval(struct application *apply, const struct module_batch *open)
@@ -40,15 +39,15 @@ static void open_eval(struct application *apply, const struct module_batch *open
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     outside_identity(open->batch, &identity);
-    apply->eval = (struct eval){
-        .stores = relations->stores,
-        .arena = &apply->arena,
-        .actor = identity.actor,
-        .actor_size = identity.actor_size,
-        .now = {.seconds = now.tv_sec, .nanoseconds = (uint32_t)now.tv_nsec},
-        .steps_left = steps,
-        .steps_max = steps,
-        .error = &apply->instance->problem};
+    apply->eval =
+        (struct eval){.stores = relations->stores,
+                      .arena = &apply->arena,
+                      .actor = identity.actor,
+                      .actor_size = identity.actor_size,
+                      .now = {.seconds = now.tv_sec, .nanoseconds = (uint32_t)now.tv_nsec},
+                      .steps_left = steps,
+                      .steps_max = steps,
+                      .error = &apply->instance->problem};
     if (identity.tenant != NULL) {
         struct reader in = reader_of(identity.tenant, identity.tenant_size);
         struct token token = reader_next(&in);
@@ -62,8 +61,7 @@ static void open_eval(struct application *apply, const struct module_batch *open
 static int read_query(struct application *apply, struct reader in)
 {
     struct error *error = &apply->instance->problem;
-    struct query_reader reader = {.arena = &apply->arena,
-                                  .limits = module_limits(apply->instance)};
+    struct query_reader reader = {.arena = &apply->arena, .limits = module_limits(apply->instance)};
     query_init(&apply->query, apply->resource);
     int status = query_read(&reader, apply->resource, NULL, &in, &apply->query, error);
     if (status < 0) {
@@ -130,8 +128,8 @@ static int take_records(struct application *apply, struct reader in)
                          "records: expected a list of maps, got %s", token_describe(&list));
     }
     apply->records = arena_alloc(&apply->arena, (list.count + 1) * sizeof *apply->records);
-    if (apply->records == NULL || record_draft_init(&apply->draft, apply->resource, &apply->arena,
-                                                    &apply->taken) < 0) {
+    if (apply->records == NULL ||
+        record_draft_init(&apply->draft, apply->resource, &apply->arena, &apply->taken) < 0) {
         return no_memory(apply);
     }
     for (uint32_t i = 0; i < list.count; i++) {

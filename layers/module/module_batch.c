@@ -101,8 +101,8 @@ int module_source_at(const struct relata_host *host, uint64_t number, size_t sou
         return RELATA_MODULE_ABSENT;
     }
     uint32_t size = 0;
-    const uint8_t *bytes = record_field(outside_source(open->batch, source),
-                                        resource->field_count, (unsigned)position, &size);
+    const uint8_t *bytes = record_field(outside_source(open->batch, source), resource->field_count,
+                                        (unsigned)position, &size);
     struct reader in = reader_of(bytes, size);
     status = module_item_take(&in, value);
     CHECK(status == RELATA_MODULE_OK);
@@ -178,8 +178,10 @@ static unsigned part_of(const struct relata_item *name)
     static const struct {
         const char *name;
         unsigned part;
-    } parts[] = {{"filter", RELATA_QUERY_FILTER}, {"params", RELATA_QUERY_FILTER},
-                 {"sort", RELATA_QUERY_SORT},     {"limit", RELATA_QUERY_LIMIT},
+    } parts[] = {{"filter", RELATA_QUERY_FILTER},
+                 {"params", RELATA_QUERY_FILTER},
+                 {"sort", RELATA_QUERY_SORT},
+                 {"limit", RELATA_QUERY_LIMIT},
                  {"select", RELATA_QUERY_SELECT}};
     for (size_t i = 0; i < ARRAY_COUNT(parts); i++) {
         if (name->size == strlen(parts[i].name) &&

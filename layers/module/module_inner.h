@@ -33,16 +33,16 @@ struct modules {
     struct outside_loaders loaders;
     struct list instances;
     pthread_t thread;
-    bool entered;              /* a module's code runs */
+    bool entered; /* a module's code runs */
     struct deadlines timers;
     uint64_t timer_number;
-    pthread_mutex_t lock;      /* of posts alone */
+    pthread_mutex_t lock; /* of posts alone */
     struct list posts;
 };
 
 /* A module opened for one relationship. */
 struct module_instance {
-    struct relata_host host;   /* first: it is cast back */
+    struct relata_host host; /* first: it is cast back */
     uint32_t magic;
     struct modules *owner;
     struct relation *relation;
@@ -51,10 +51,10 @@ struct module_instance {
     void *state;
     char name[MODULE_NAME_MAX]; /* the file's, without its folder */
     struct list link;
-    struct list batches;       /* open ones */
+    struct list batches; /* open ones */
     struct list timers;
-    struct error problem;      /* of the last function of the host */
-    uint64_t log_period_us;    /* when the period began in which so many lines were logged */
+    struct error problem;   /* of the last function of the host */
+    uint64_t log_period_us; /* when the period began in which so many lines were logged */
     unsigned log_lines;
     unsigned log_left_out;
 };
@@ -63,15 +63,15 @@ enum module_batch_state { MODULE_BATCH_OPEN, MODULE_BATCH_ANSWERED, MODULE_BATCH
 
 /* A batch at a module; lives in the batch's arena. */
 struct module_batch {
-    struct list link;          /* in instance->batches while open */
+    struct list link; /* in instance->batches while open */
     struct module_instance *instance;
     struct batch *batch;
-    struct realm *realm;       /* held: it may outlive all who wait for it */
+    struct realm *realm; /* held: it may outlive all who wait for it */
     struct task finish;
     enum module_batch_state state;
     bool failed;
-    struct error error;        /* where failed */
-    bool *answered;            /* each source; NULL until one is answered singly */
+    struct error error; /* where failed */
+    bool *answered;     /* each source; NULL until one is answered singly */
     size_t answered_count;
     uint64_t answered_bytes;
     struct list reads;
@@ -114,8 +114,8 @@ int module_problem(struct module_instance *instance);
 int module_answer(const struct relata_host *host, uint64_t batch, const void *bytes, size_t size);
 int module_answer_one(const struct relata_host *host, uint64_t batch, size_t source,
                       const void *bytes, size_t size);
-int module_fail_one(const struct relata_host *host, uint64_t batch, size_t source,
-                    const char *code, const char *message);
+int module_fail_one(const struct relata_host *host, uint64_t batch, size_t source, const char *code,
+                    const char *message);
 int module_fail(const struct relata_host *host, uint64_t batch, const char *message);
 
 /* ---- module_batch.c ---- */
@@ -148,8 +148,7 @@ void module_reads_drop(struct module_batch *open);
 
 /* ---- module_later.c ---- */
 
-uint64_t module_after(const struct relata_host *host, uint64_t ms, relata_later *later,
-                      void *data);
+uint64_t module_after(const struct relata_host *host, uint64_t ms, relata_later *later, void *data);
 void module_forget(const struct relata_host *host, uint64_t timer);
 int module_post(const struct relata_host *host, relata_later *later, void *data);
 /* Calls what an instance posted so far; and forgets what it posted and waits for. */

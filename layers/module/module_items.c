@@ -117,8 +117,8 @@ static int host_next(const struct relata_host *host, struct relata_reader *reade
     return status;
 }
 
-static int host_get(const struct relata_host *host, const struct relata_item *map,
-                    const char *name, struct relata_item *item)
+static int host_get(const struct relata_host *host, const struct relata_item *map, const char *name,
+                    struct relata_item *item)
 {
     struct relata_reader in = {map->bytes, map->size};
     size_t size = strlen(name);

@@ -7,7 +7,7 @@
 
 struct module_timer {
     struct deadline deadline;
-    struct list link;          /* in instance->timers */
+    struct list link; /* in instance->timers */
     struct module_instance *instance;
     uint64_t number;
     relata_later *later;
@@ -15,7 +15,7 @@ struct module_timer {
 };
 
 struct module_posted {
-    struct list link;          /* in modules->posts */
+    struct list link; /* in modules->posts */
     struct module_instance *instance;
     relata_later *later;
     void *data;

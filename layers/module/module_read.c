@@ -18,7 +18,7 @@ enum { READ_TIMEOUT_US = 30000000 };
 
 struct module_read {
     struct call call;
-    struct list link;          /* in open->reads */
+    struct list link; /* in open->reads */
     struct task task;
     struct module_batch *open;
     relata_read_done *done;
@@ -128,9 +128,8 @@ static int take_params(struct module_instance *instance, struct call *call, cons
 {
     struct error *error = &instance->problem;
     const char *method = call_kind_name(call->kind);
-    uint32_t allowed = call_kind_options(call->kind) &
-                       ~(OPTION_BIT(ACTOR) | OPTION_BIT(AUTHORIZE) | OPTION_BIT(TENANT) |
-                         OPTION_BIT(BATCH));
+    uint32_t allowed = call_kind_options(call->kind) & ~(OPTION_BIT(ACTOR) | OPTION_BIT(AUTHORIZE) |
+                                                         OPTION_BIT(TENANT) | OPTION_BIT(BATCH));
     unsigned count = call_kind_params(call->kind);
     struct reader in = reader_of(params, size);
     struct reader whole = in;

@@ -63,41 +63,41 @@ extern "C" {
 #define RELATA_MODULE_ABI_MINOR 0
 
 /* What the functions of the host answer. */
-#define RELATA_MODULE_OK 0
-#define RELATA_MODULE_GONE (-1)         /* the batch has ended, or this source was answered */
-#define RELATA_MODULE_INVALID (-2)      /* what was given is wrong: `problem` says how */
-#define RELATA_MODULE_NO_MEMORY (-3)
-#define RELATA_MODULE_TOO_MUCH (-4)     /* reads at a time, bytes of an answer */
+#define RELATA_MODULE_OK           0
+#define RELATA_MODULE_GONE         (-1) /* the batch has ended, or this source was answered */
+#define RELATA_MODULE_INVALID      (-2) /* what was given is wrong: `problem` says how */
+#define RELATA_MODULE_NO_MEMORY    (-3)
+#define RELATA_MODULE_TOO_MUCH     (-4) /* reads at a time, bytes of an answer */
 #define RELATA_MODULE_WRONG_THREAD (-5)
-#define RELATA_MODULE_ABSENT (-6)       /* no such field, no such entry, no more items */
+#define RELATA_MODULE_ABSENT       (-6) /* no such field, no such entry, no more items */
 
 /* ---- Values ---- */
 
-#define RELATA_ITEM_NIL 0
-#define RELATA_ITEM_BOOLEAN 1
-#define RELATA_ITEM_INTEGER 2
-#define RELATA_ITEM_FLOAT 3
-#define RELATA_ITEM_TEXT 4     /* UTF-8, not terminated: string, uuid, enum */
-#define RELATA_ITEM_BINARY 5
+#define RELATA_ITEM_NIL      0
+#define RELATA_ITEM_BOOLEAN  1
+#define RELATA_ITEM_INTEGER  2
+#define RELATA_ITEM_FLOAT    3
+#define RELATA_ITEM_TEXT     4 /* UTF-8, not terminated: string, uuid, enum */
+#define RELATA_ITEM_BINARY   5
 #define RELATA_ITEM_DATETIME 6
-#define RELATA_ITEM_ARRAY 7
-#define RELATA_ITEM_MAP 8
-#define RELATA_ITEM_OTHER 9    /* an integer above 2^63-1, another extension */
+#define RELATA_ITEM_ARRAY    7
+#define RELATA_ITEM_MAP      8
+#define RELATA_ITEM_OTHER    9 /* an integer above 2^63-1, another extension */
 
 /* One MessagePack value, decoded. */
 struct relata_item {
     int32_t kind;
-    uint32_t count;        /* items of an array, pairs of a map */
+    uint32_t count; /* items of an array, pairs of a map */
     union {
         int32_t boolean;
         int64_t integer;
         double real;
-        int64_t seconds;   /* of a datetime, since 1970-01-01 UTC */
+        int64_t seconds; /* of a datetime, since 1970-01-01 UTC */
     };
-    uint32_t nanoseconds;  /* of a datetime */
-    const uint8_t *bytes;  /* of a text, of a binary, of what is in an array or map */
+    uint32_t nanoseconds; /* of a datetime */
+    const uint8_t *bytes; /* of a text, of a binary, of what is in an array or map */
     size_t size;
-    const uint8_t *raw;    /* the whole value as MessagePack: for write_raw */
+    const uint8_t *raw; /* the whole value as MessagePack: for write_raw */
     size_t raw_size;
 };
 
@@ -139,14 +139,14 @@ typedef void relata_later(void *data);
 
 /* Parts of a query, for `query`. */
 #define RELATA_QUERY_FILTER 1u /* with its params */
-#define RELATA_QUERY_SORT 2u
-#define RELATA_QUERY_LIMIT 4u
+#define RELATA_QUERY_SORT   2u
+#define RELATA_QUERY_LIMIT  4u
 #define RELATA_QUERY_SELECT 8u
-#define RELATA_QUERY_ALL 15u
+#define RELATA_QUERY_ALL    15u
 
-#define RELATA_LOG_INFO 1
+#define RELATA_LOG_INFO    1
 #define RELATA_LOG_WARNING 2
-#define RELATA_LOG_ERROR 3
+#define RELATA_LOG_ERROR   3
 
 /* ---- The host ---- */
 
@@ -247,8 +247,8 @@ struct relata_host {
     /* One source's answer; the batch ends when all are answered. */
     int (*answer_one)(const struct relata_host *host, uint64_t batch, size_t source,
                       const void *bytes, size_t size);
-    int (*fail_one)(const struct relata_host *host, uint64_t batch, size_t source,
-                    const char *code, const char *message);
+    int (*fail_one)(const struct relata_host *host, uint64_t batch, size_t source, const char *code,
+                    const char *message);
     /* All that wait for the batch get `loader_failed` with the message. */
     int (*fail)(const struct relata_host *host, uint64_t batch, const char *message);
 
@@ -256,8 +256,7 @@ struct relata_host {
 
     /* Calls `later` after so many milliseconds, once. The timer's number, 0 where
      * memory lacks; `forget` takes it back (harmless where it has been called). */
-    uint64_t (*after)(const struct relata_host *host, uint64_t ms, relata_later *later,
-                      void *data);
+    uint64_t (*after)(const struct relata_host *host, uint64_t ms, relata_later *later, void *data);
     void (*forget)(const struct relata_host *host, uint64_t timer);
     /* From any thread: calls `later` soon on the daemon's thread, in the order
      * posted. Not after `close` has begun: what is posted by then is called
@@ -266,7 +265,7 @@ struct relata_host {
 };
 
 /* Whether the daemon has a function that a later minor version appended. */
-#define RELATA_HOST_HAS(host, function)                                                   \
+#define RELATA_HOST_HAS(host, function) \
     ((host)->struct_size >= offsetof(struct relata_host, function) + sizeof((host)->function))
 
 /* ---- The module ---- */
@@ -274,11 +273,11 @@ struct relata_host {
 /* What `open` is told: texts and options are good until it returns. */
 struct relata_opening {
     uint32_t struct_size;
-    const char *resource;     /* the sources': "representative" */
-    const char *relationship; /* "tickets_above_threshold" */
-    const char *destination;  /* "ticket" */
+    const char *resource;       /* the sources': "representative" */
+    const char *relationship;   /* "tickets_above_threshold" */
+    const char *destination;    /* "ticket" */
     struct relata_item options; /* the map of the schema, empty where none is given */
-    char *error;              /* room for why `open` refuses */
+    char *error;                /* room for why `open` refuses */
     size_t error_size;
 };
 
@@ -296,8 +295,7 @@ struct relata_module {
     /* Makes ready for one relationship: at start, and on each reload. 0; anything
      * else refuses the schema, with what stands in opening->error. Keeps `host`;
      * `*state` is given back to the functions below. */
-    int (*open)(const struct relata_host *host, const struct relata_opening *opening,
-                void **state);
+    int (*open)(const struct relata_host *host, const struct relata_opening *opening, void **state);
     /* A batch of `count` sources, never 0. */
     void (*load)(void *state, uint64_t batch, size_t count);
     /* The batch is not wanted any more: its time is up, or the daemon stops. It
@@ -308,7 +306,7 @@ struct relata_module {
     void (*close)(void *state);
 };
 
-#define RELATA_MODULE_HEADER                                               \
+#define RELATA_MODULE_HEADER                                                    \
     .abi_major = RELATA_MODULE_ABI_MAJOR, .abi_minor = RELATA_MODULE_ABI_MINOR, \
     .struct_size = sizeof(struct relata_module)
 

@@ -1,0 +1,2 @@
+#define VERSION "two"
+#include "tests/modules/version.h"

@@ -1,12 +1,5 @@
-#ifndef RELATA_MODULE_H
-#define RELATA_MODULE_H
-
-#include <stddef.h>
-#include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#ifndef RELATA_LAYERS_MODULE_RELATA_MODULE_H
+#define RELATA_LAYERS_MODULE_RELATA_MODULE_H
 
 /* Modules of Relata: loaders of manual relationships, as C shared objects.
  *
@@ -58,6 +51,13 @@ extern "C" {
  * to other structs that carry their size; it takes nothing away. A module that
  * wants to run under older daemons too asks RELATA_HOST_HAS before it uses what
  * was appended. (Raw Redis commands will be such functions.) */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #define RELATA_MODULE_ABI_MAJOR 1
 #define RELATA_MODULE_ABI_MINOR 0

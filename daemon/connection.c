@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "daemon/connection_inner.h"
 #include "daemon/log.h"
 #include "daemon/provider.h"
 #include "protocol/base/check.h"
@@ -10,9 +11,9 @@
 #include "protocol/frame.h"
 #include "protocol/msgpack/reader.h"
 
-enum { CONNECTION_MAGIC = 0x636f6e6e, CLOCK_EVERY_FRAMES = 8 };
+enum { CLOCK_EVERY_FRAMES = 8 };
 
-static struct connection *connection_of(void *data)
+struct connection *connection_from(void *data)
 {
     struct connection *connection = data;
     CHECK(connection->magic == CONNECTION_MAGIC);
@@ -24,30 +25,11 @@ static const struct limits *limits_of(const struct connection *connection)
     return connection->loop->dispatch->limits;
 }
 
-/* --- What it holds ---------------------------------------------------------- */
-
-static size_t unsent_bytes(const struct connection *connection)
-{
-    return connection->client.output.size +
-           (connection->writing ? connection->socket.stream.write_queue_size : 0);
-}
-
-/* Keeps the daemon's count of bytes under way. */
-static void account(struct connection *connection)
-{
-    size_t now = connection->input.size + connection->client.output.size + connection->sending.size;
-    struct work *work = connection->loop->dispatch->work;
-    CHECK(work->bytes >= connection->accounted);
-    work->bytes += now;
-    work->bytes -= connection->accounted;
-    connection->accounted = now;
-}
-
 /* --- The end ---------------------------------------------------------------- */
 
 static void on_close(uv_handle_t *handle)
 {
-    struct connection *connection = connection_of(handle->data);
+    struct connection *connection = connection_from(handle->data);
     loop_enter(connection->loop);
     connection->closed(connection, connection->context);
 }
@@ -63,21 +45,6 @@ void connection_close(struct connection *connection)
     loop_task_cancel(&connection->again);
     loop_task_cancel(&connection->at_end);
     uv_close(&connection->socket.handle, on_close);
-}
-
-/* Why a connection ended that its client did not end. */
-static void log_closed(const struct connection *connection, enum log_level level,
-                       const char *reason)
-{
-    struct log_line line;
-    log_begin(&line, level, "connection_closed");
-    log_number(&line, "connection", (int64_t)connection->client.id);
-    if (connection->client.name[0] != '\0') {
-        log_text(&line, "client", connection->client.name);
-    }
-    log_text(&line, "reason", reason);
-    log_number(&line, "pending", (int64_t)connection->client.request_count);
-    log_end(&line);
 }
 
 static void stop_reading(struct connection *connection)
@@ -100,7 +67,7 @@ static void finish(struct connection *connection)
     connection->state = CONNECTION_LINGERING;
     connection->deadline_us = loop_now_us() + LINGER_US;
     buffer_release(&connection->input);
-    account(connection);
+    connection_account(connection);
     uv_os_fd_t descriptor;
     CHECK(uv_fileno(&connection->socket.handle, &descriptor) == 0);
     /* Nothing is queued in libuv, so this needs no request of its own. A
@@ -109,10 +76,10 @@ static void finish(struct connection *connection)
     start_reading(connection);
 }
 
-static void finish_if_done(struct connection *connection)
+void connection_finish_if_done(struct connection *connection)
 {
     if (connection->state == CONNECTION_ENDING && connection->client.request_count == 0 &&
-        unsent_bytes(connection) == 0 && !connection->writing) {
+        connection_unsent(connection) == 0 && !connection->writing) {
         finish(connection);
     }
 }
@@ -133,7 +100,7 @@ static void break_off(struct connection *connection, const struct message *messa
 {
     struct dispatch *dispatch = connection->loop->dispatch;
     struct client *client = &connection->client;
-    log_closed(connection, LOG_INFO, error->message);
+    connection_log_closed(connection, LOG_INFO, error->message);
     connection->broken = true;
     begin_end(connection);
     if (message->kind == MESSAGE_REQUEST) {
@@ -176,7 +143,7 @@ static bool overloaded(struct connection *connection, struct error *error)
         return true;
     }
     /* Others wait until their output is taken; who provides must not. */
-    size_t unsent = unsent_bytes(connection);
+    size_t unsent = connection_unsent(connection);
     if (unsent > OUTPUT_HIGH_BYTES) {
         error_set(error, CODE_OVERLOADED,
                   "%zu bytes of answers wait to be taken; take them, then ask again", unsent);
@@ -212,7 +179,7 @@ static void execute(struct connection *connection, const struct message *message
  * to a point. */
 static bool must_wait(struct connection *connection)
 {
-    size_t unsent = unsent_bytes(connection);
+    size_t unsent = connection_unsent(connection);
     if (unsent <= OUTPUT_HIGH_BYTES) {
         return false;
     }
@@ -295,7 +262,7 @@ static void go_on(struct connection *connection, bool more)
             start_reading(connection);
         }
     }
-    account(connection);
+    connection_account(connection);
 }
 
 /* Goes on with what is in `input`. */
@@ -344,7 +311,7 @@ static void refuse_growing(struct connection *connection)
 static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 {
     (void)suggested;
-    struct connection *connection = connection_of(handle->data);
+    struct connection *connection = connection_from(handle->data);
     struct loop *loop = connection->loop;
     struct buffer *input = &connection->input;
     if (input->size <= LOOP_TAIL_BYTES) {
@@ -365,7 +332,7 @@ static void keep(struct connection *connection, const uint8_t *bytes, size_t siz
 {
     buffer_append(&connection->input, bytes, size);
     if (connection->input.failed && connection->state == CONNECTION_OPEN) {
-        log_closed(connection, LOG_WARNING, "no memory for its requests");
+        connection_log_closed(connection, LOG_WARNING, "no memory for its requests");
         connection_close(connection);
     }
 }
@@ -402,7 +369,7 @@ static void take_bytes(struct connection *connection, const uv_buf_t *buffer, si
 
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
 {
-    struct connection *connection = connection_of(stream->data);
+    struct connection *connection = connection_from(stream->data);
     loop_enter(connection->loop);
     if (connection->state == CONNECTION_LINGERING) {
         if (size < 0) {
@@ -432,91 +399,6 @@ static void start_reading(struct connection *connection)
         connection->reading = true;
         int status = uv_read_start(&connection->socket.stream, on_allocate, on_read);
         CHECK(status == 0);
-    }
-}
-
-/* --- Bytes out -------------------------------------------------------------- */
-
-/* Some output is gone: who waited for that goes on. */
-static void drained(struct connection *connection)
-{
-    if (connection->blocked && unsent_bytes(connection) < OUTPUT_LOW_BYTES) {
-        connection->blocked = false;
-        if (connection->state == CONNECTION_OPEN) {
-            loop_again(connection->loop, &connection->again);
-        }
-    }
-    finish_if_done(connection);
-}
-
-static void on_written(uv_write_t *write, int status)
-{
-    struct connection *connection = connection_of(write->data);
-    struct loop *loop = connection->loop;
-    loop_enter(loop);
-    connection->writing = false;
-    if (status == 0) {
-        loop->dispatch->counters->bytes_out += connection->sending.size;
-    }
-    loop_give_buffer(loop, &connection->sending);
-    if (connection->state == CONNECTION_CLOSING) {
-        return;
-    }
-    account(connection);
-    if (status < 0) {
-        connection_close(connection);
-    } else {
-        loop_at_end(loop, &connection->at_end);
-    }
-}
-
-/* What the kernel does not take at once goes out as it can. */
-static void write_rest(struct connection *connection, size_t written)
-{
-    connection->sending = connection->client.output;
-    buffer_init(&connection->client.output, OUTPUT_BYTES_MAX);
-    buffer_consume(&connection->sending, written);
-    struct buffer *sending = &connection->sending;
-    uv_buf_t rest = uv_buf_init((char *)sending->bytes, (unsigned)sending->size);
-    connection->write.data = connection;
-    connection->writing = true;
-    connection->unsent = 0;
-    connection->deadline_us = UINT64_MAX;
-    int status = uv_write(&connection->write, &connection->socket.stream, &rest, 1, on_written);
-    if (status < 0) {
-        connection->writing = false;
-        connection_close(connection);
-    }
-}
-
-/* The end of a turn: one write for all that it answered. */
-static void on_at_end(struct loop_task *task)
-{
-    struct connection *connection = CONTAINER_OF(task, struct connection, at_end);
-    struct buffer *output = &connection->client.output;
-    if (output->failed) {
-        log_closed(connection, LOG_WARNING, "no memory for its answers");
-        connection_close(connection);
-        return;
-    }
-    if (output->size > 0 && !connection->writing) {
-        uv_buf_t all = uv_buf_init((char *)output->bytes, (unsigned)output->size);
-        int written = uv_try_write(&connection->socket.stream, &all, 1);
-        if (written < 0 && written != UV_EAGAIN) {
-            connection_close(connection);
-            return;
-        }
-        size_t done = written > 0 ? (size_t)written : 0;
-        connection->loop->dispatch->counters->bytes_out += done;
-        if (done == output->size) {
-            loop_give_buffer(connection->loop, output);
-        } else {
-            write_rest(connection, done);
-        }
-    }
-    if (connection->state != CONNECTION_CLOSING) {
-        account(connection);
-        drained(connection);
     }
 }
 
@@ -557,7 +439,7 @@ struct connection *connection_create(struct loop *loop, uint64_t id, bool is_tcp
     list_init(&connection->client.requests);
     connection->loop = loop;
     loop_task_init(&connection->again, on_again);
-    loop_task_init(&connection->at_end, on_at_end);
+    loop_task_init(&connection->at_end, connection_at_end);
     list_init(&connection->node);
     connection->turn = UINT64_MAX;
     connection->closed = closed;
@@ -573,7 +455,7 @@ void connection_free(struct connection *connection)
     CHECK(connection->client.request_count == 0);
     buffer_release(&connection->input);
     loop_give_buffer(connection->loop, &connection->client.output);
-    account(connection);
+    connection_account(connection);
     session_release(&connection->client.session);
     connection->magic = 0;
     heap_free(connection);
@@ -646,7 +528,7 @@ void connection_tick(struct connection *connection, uint64_t now_us, uint64_t st
     }
     if (now_us >= connection->deadline_us) {
         if (connection->writing) {
-            log_closed(connection, LOG_WARNING, "it takes no answers");
+            connection_log_closed(connection, LOG_WARNING, "it takes no answers");
         }
         connection_close(connection);
     }

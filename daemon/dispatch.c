@@ -3,12 +3,11 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "daemon/provider.h"
+#include "daemon/answers.h"
 #include "layers/engine/call.h"
 #include "layers/engine/options.h"
 #include "layers/load/remote.h"
 #include "layers/query/query.h"
-#include "layers/schema/schema_describe.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
 #include "protocol/base/nearest.h"
@@ -28,12 +27,7 @@ struct request {
     uint64_t work_bytes;
 };
 
-enum { IDLE_REQUESTS_MAX = 256, REQUEST_PARAMS_MAX = CALL_PARAMS_MAX + 1 };
-
-/* The parameters of a method: one value each, no bytes where left out. */
-struct params {
-    struct reader at[REQUEST_PARAMS_MAX];
-};
+enum { IDLE_REQUESTS_MAX = 256 };
 
 struct method {
     const char *name;
@@ -45,26 +39,6 @@ struct method {
     enum call_kind kind;
     bool changes; /* also executed as a notification */
 };
-
-static int answer_ping(struct dispatch *dispatch, struct client *client,
-                       const struct params *params, const struct options *options,
-                       struct buffer *out, struct error *error);
-static int answer_hello(struct dispatch *dispatch, struct client *client,
-                        const struct params *params, const struct options *options,
-                        struct buffer *out, struct error *error);
-static int answer_schema(struct dispatch *dispatch, struct client *client,
-                         const struct params *params, const struct options *options,
-                         struct buffer *out, struct error *error);
-static int answer_stats(struct dispatch *dispatch, struct client *client,
-                        const struct params *params, const struct options *options,
-                        struct buffer *out, struct error *error);
-
-static int answer_provide(struct dispatch *dispatch, struct client *client,
-                          const struct params *params, const struct options *options,
-                          struct buffer *out, struct error *error);
-static int answer_unprovide(struct dispatch *dispatch, struct client *client,
-                            const struct params *params, const struct options *options,
-                            struct buffer *out, struct error *error);
 
 static const struct method methods[] = {
 #define X(call, text, count, bits) \
@@ -93,162 +67,6 @@ static const struct method methods[] = {
 /* Names that are taken, and answer clearly. */
 static const char *const later_methods[] = {"changed",    "watch",   "snapshot",
                                             "atomically", "explain", "aggregate"};
-
-/* ---- Methods that are answered here ---- */
-
-static int answer_ping(struct dispatch *dispatch, struct client *client,
-                       const struct params *params, const struct options *options,
-                       struct buffer *out, struct error *error)
-{
-    (void)params;
-    (void)dispatch;
-    (void)client;
-    (void)options;
-    (void)error;
-    write_text(out, "pong");
-    return 0;
-}
-
-static int take_client_name(struct client *client, const struct options *options,
-                            struct error *error)
-{
-    if (!options_given(options, OPTION_CLIENT)) {
-        return 0;
-    }
-    struct reader in = options->at[OPTION_CLIENT];
-    size_t size = 0;
-    const char *name = reader_name(&in, &size);
-    if (name == NULL) {
-        return error_set(error, CODE_INVALID_REQUEST, "hello: client: expected a text");
-    }
-    size = size < sizeof client->name ? size : sizeof client->name - 1;
-    memcpy(client->name, name, size);
-    client->name[size] = '\0';
-    return 0;
-}
-
-static void write_limits(struct buffer *out, const struct limits *limits)
-{
-    uint32_t count = 0;
-#define X(name, value, meaning) count++;
-    RELATA_LIMITS(X)
-#undef X
-    write_map(out, count);
-#define X(name, value, meaning) \
-    write_text(out, #name);     \
-    write_unsigned(out, limits->name);
-    RELATA_LIMITS(X)
-#undef X
-}
-
-static int answer_hello(struct dispatch *dispatch, struct client *client,
-                        const struct params *params, const struct options *options,
-                        struct buffer *out, struct error *error)
-{
-    (void)params;
-    static const char *const forms[] = {"string", "map", NULL};
-    unsigned form = 0;
-    int status = options_word(options, OPTION_ERRORS, forms, &form, error);
-    if (status == 0) {
-        status = take_client_name(client, options, error);
-    }
-    if (status < 0) {
-        return status;
-    }
-    if (options_given(options, OPTION_ERRORS)) {
-        client->errors_as_map = form == 1;
-    }
-    const struct schema *schema = engine_schema(dispatch->engine);
-    write_map(out, 5);
-    write_text(out, "server");
-    write_text(out, "relata");
-    write_text(out, "version");
-    write_text(out, RELATA_VERSION);
-    write_text(out, "protocol");
-    write_unsigned(out, 1);
-    write_text(out, "resources");
-    write_array(out, schema->resource_count);
-    for (unsigned i = 0; i < schema->resource_count; i++) {
-        write_text(out, schema->resources[i].name);
-    }
-    write_text(out, "limits");
-    write_limits(out, dispatch->limits);
-    return 0;
-}
-
-static int answer_schema(struct dispatch *dispatch, struct client *client,
-                         const struct params *params, const struct options *options,
-                         struct buffer *out, struct error *error)
-{
-    (void)params;
-    (void)client;
-    (void)options;
-    (void)error;
-    schema_describe(engine_schema(dispatch->engine), out);
-    return 0;
-}
-
-static void write_pair(struct buffer *out, const char *name, uint64_t value)
-{
-    write_text(out, name);
-    write_unsigned(out, value);
-}
-
-static void write_errors(struct buffer *out, const struct daemon_counters *counters)
-{
-    uint32_t count = 0;
-    for (int code = 1; code < CODE_COUNT; code++) {
-        count += counters->errors[code] > 0;
-    }
-    write_text(out, "errors");
-    write_map(out, count);
-    for (int code = 1; code < CODE_COUNT; code++) {
-        if (counters->errors[code] > 0) {
-            write_pair(out, code_text((enum code)code), counters->errors[code]);
-        }
-    }
-}
-
-static int answer_stats(struct dispatch *dispatch, struct client *client,
-                        const struct params *params, const struct options *options,
-                        struct buffer *out, struct error *error)
-{
-    (void)params;
-    (void)client;
-    (void)options;
-    (void)error;
-    const struct daemon_counters *counters = dispatch->counters;
-    write_map(out, 3);
-    engine_stats(dispatch->engine, out);
-    write_text(out, "daemon");
-    write_map(out, 8);
-    write_pair(out, "uptime_ms", (dispatch->now_us - counters->started_us) / 1000);
-    write_pair(out, "connections", counters->connections);
-    write_pair(out, "requests", counters->requests);
-    write_errors(out, counters);
-    write_pair(out, "bytes_in", counters->bytes_in);
-    write_pair(out, "bytes_out", counters->bytes_out);
-    write_pair(out, "memory_bytes", engine_memory_bytes(dispatch->engine));
-    write_pair(out, "loop_lag_us", counters->loop_lag_us);
-    return 0;
-}
-
-static int answer_provide(struct dispatch *dispatch, struct client *client,
-                          const struct params *params, const struct options *options,
-                          struct buffer *out, struct error *error)
-{
-    write_boolean(out, true);
-    return provider_provide(dispatch, client, params->at[0], options, error);
-}
-
-static int answer_unprovide(struct dispatch *dispatch, struct client *client,
-                            const struct params *params, const struct options *options,
-                            struct buffer *out, struct error *error)
-{
-    (void)options;
-    write_boolean(out, true);
-    return provider_unprovide(dispatch, client, params->at[0], error);
-}
 
 /* ---- Rooms of requests ---- */
 
@@ -298,9 +116,10 @@ static struct request *request_get(struct dispatch *dispatch)
 static void request_put(struct request *request)
 {
     struct dispatch *dispatch = request->dispatch;
+    struct batch *parent = request->call.parent;
     call_end(&request->call);
-    remote_batch_put(engine_remote(dispatch->engine), request->call.parent);
     request->call.parent = NULL;
+    remote_batch_put(engine_remote(dispatch->engine), parent);
     list_remove(&request->link);
     dispatch->work->bytes -= request->work_bytes;
     request->work_bytes = 0;
@@ -580,8 +399,8 @@ void dispatch_message(struct dispatch *dispatch, struct client *client,
 {
     dispatch->counters->requests++;
     bool waited_for = message->kind == MESSAGE_REQUEST;
-    if (waited_for && message->method_size == 3 && memcmp(message->method, "get", 3) == 0 &&
-        get_at_once(dispatch, client, message)) {
+    if (waited_for && !client->draining && message->method_size == 3 &&
+        memcmp(message->method, "get", 3) == 0 && get_at_once(dispatch, client, message)) {
         return;
     }
     struct error error = ERROR_INIT;

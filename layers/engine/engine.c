@@ -293,13 +293,15 @@ bool engine_turn(struct engine *engine, uint64_t now_us)
     coalescer_expire(engine->coalescer, now_us);
     remote_expire(engine->remote, now_us);
     uint64_t budget = TURN_BUDGET;
-    bool sent = false;
+    bool busy = false;
     do {
-        sent = coalescer_flush(engine->coalescer, now_us);
+        busy = coalescer_flush(engine->coalescer, now_us);
+        /* A task may begin loads, which are for the next flush. */
+        busy = busy || !list_empty(&engine->tasks.tasks);
         run_tasks(engine, &budget);
-    } while (budget > 0 && (sent || !list_empty(&engine->tasks.tasks)));
+    } while (budget > 0 && busy);
     bool more = memory_turn(engine->memory);
-    return more || sent || !list_empty(&engine->tasks.tasks);
+    return more || busy;
 }
 
 /* Of two times of which 0 is never. */

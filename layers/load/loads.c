@@ -207,6 +207,8 @@ static int make_cut(struct load_step *step)
         if (spec->order == NULL) {
             return -CODE_OVERLOADED;
         }
+    } else if (relationship->loader == LOADER_MODULE || relationship->loader == LOADER_REMOTE) {
+        spec->order = relationship->order; /* those from records are in it already */
     }
     step->searching_needed = spec->filter_count > 0 || spec->order != NULL;
     if (!step->searching_needed) {

@@ -12,6 +12,7 @@
 
 #include "daemon/connection.h"
 #include "daemon/log.h"
+#include "daemon/provider.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
 #include "protocol/message.h"
@@ -40,6 +41,10 @@ static int peer;
 static uv_timer_t listener; /* stands for one: it keeps the loop alive */
 static size_t executed;
 static bool closed;
+static bool providing;
+static bool gone;
+static size_t responses;
+static struct remote_call *broken_call;
 
 /* --- The other rooms -------------------------------------------------------- */
 
@@ -130,6 +135,44 @@ void dispatch_drop_client(struct dispatch *dispatch, struct client *client)
     end_all(client, NULL);
 }
 
+/* The connection's client provides while a test says so. */
+void provider_init(struct client *client)
+{
+    list_init(&client->caller.providers);
+}
+
+bool provider_is(const struct client *client)
+{
+    (void)client;
+    return providing;
+}
+
+void provider_answered(struct dispatch *to, struct client *client, const struct message *message)
+{
+    assert_ptr_equal(to, &dispatcher);
+    assert_ptr_equal(client, &connection->client);
+    assert_int_equal(message->kind, MESSAGE_RESPONSE);
+    responses++;
+}
+
+struct remote_call *provider_broken_call(struct client *client, const uint8_t *bytes, size_t size)
+{
+    uint32_t id = 0;
+    assert_true(size > 1 && bytes[1] == 0x01);
+    return session_take_call(&client->session, &id);
+}
+
+void provider_gone(struct dispatch *to, struct client *client, struct remote_call *too_large)
+{
+    assert_ptr_equal(to, &dispatcher);
+    assert_ptr_equal(client, &connection->client);
+    if (too_large != NULL) {
+        broken_call = too_large;
+    }
+    gone = true;
+    providing = false;
+}
+
 /* --- A connection ----------------------------------------------------------- */
 
 static void on_closed(struct connection *ended, void *context)
@@ -161,6 +204,10 @@ static void open_connection(void)
     dispatcher = (struct dispatch){.limits = &limits, .counters = &counters, .work = &work};
     executed = 0;
     closed = false;
+    providing = false;
+    gone = false;
+    responses = 0;
+    broken_call = NULL;
     signal(SIGPIPE, SIG_IGN);
     assert_int_equal(loop_open(&loop, &dispatcher), 0);
     assert_int_equal(uv_timer_init(&loop.uv, &listener), 0);
@@ -423,6 +470,126 @@ static void test_refuses_what_is_too_much(void **state)
     close_all();
 }
 
+/* A call of ours, as dispatch's provider makes them; any address is one. */
+static uint32_t call_out(void)
+{
+    static int call;
+    uint32_t id = 0;
+    assert_int_equal(session_call(&connection->client.session, &call, &id), 0);
+    return id;
+}
+
+static void put_response(struct buffer *out, uint32_t id, size_t size)
+{
+    static const char bytes[4 * BIG_BYTES] = {0};
+    message_result(out, id);
+    write_binary(out, bytes, size);
+}
+
+static void test_never_pauses_a_provider(void **state)
+{
+    (void)state;
+    open_connection();
+    struct buffer out = BUFFER_INIT;
+    providing = true;
+    for (uint32_t i = 0; i < 100; i++) {
+        put_request(&out, i, "big");
+    }
+    put_response(&out, call_out(), 10);
+    send_bytes(&out);
+    turns(50);
+    assert_int_equal(responses, 1);
+    assert_false(connection->blocked);
+    assert_in_range(executed, 1, OUTPUT_HIGH_BYTES / BIG_BYTES + 8);
+    struct answers answers = await_answers(100);
+    assert_int_equal(answers.results, executed);
+    assert_int_equal(answers.errors, 100 - executed);
+    assert_non_null(strstr(answers.last_error, "overloaded: "));
+    /* What even refusals would take is too much. */
+    limits.work_bytes = OUTPUT_HIGH_BYTES;
+    out.size = 0;
+    for (uint32_t i = 0; i < 100; i++) {
+        put_request(&out, i, "big");
+    }
+    send_bytes(&out);
+    turns(50);
+    assert_true(connection->blocked);
+    buffer_release(&out);
+    close_all();
+    assert_true(gone);
+}
+
+/* Its answers may be larger than its requests. */
+static void test_larger_frames_of_a_provider(void **state)
+{
+    (void)state;
+    open_connection();
+    struct buffer out = BUFFER_INIT;
+    providing = true;
+    limits.frame_bytes = 1000;
+    connection->client.session.scanner.limits.bytes_max = 2 * BIG_BYTES;
+    put_response(&out, call_out(), BIG_BYTES);
+    put_request(&out, 1, "ping");
+    send_bytes(&out);
+    assert_int_equal(await_answers(1).results, 1);
+    assert_int_equal(responses, 1);
+    out.size = 0;
+    message_request(&out, 2, "ping");
+    write_array(&out, 1);
+    write_binary(&out, (const char[1000]){0}, 1000);
+    send_bytes(&out);
+    struct answers answers = await_answers(SIZE_MAX);
+    assert_int_equal(answers.last_id, 2);
+    assert_non_null(strstr(answers.last_error, "frame_bytes"));
+    assert_true(gone);
+    assert_null(broken_call);
+    buffer_release(&out);
+    close_all();
+}
+
+static void test_too_large_an_answer(void **state)
+{
+    (void)state;
+    open_connection();
+    struct buffer out = BUFFER_INIT;
+    providing = true;
+    connection->client.session.scanner.limits.bytes_max = BIG_BYTES;
+    put_response(&out, call_out(), 2 * BIG_BYTES);
+    out.size = 100; /* what announces it is enough */
+    send_bytes(&out);
+    struct answers answers = await_answers(SIZE_MAX);
+    assert_int_equal(answers.results + answers.errors, 0);
+    assert_non_null(broken_call);
+    assert_int_equal(responses, 0);
+    buffer_release(&out);
+    close_all();
+}
+
+/* It goes on answering, also what has arrived, until connection_end. */
+static void test_drains_a_provider(void **state)
+{
+    (void)state;
+    open_connection();
+    providing = true;
+    struct buffer out = BUFFER_INIT;
+    send_request(1, "ping");
+    connection_drain(connection);
+    assert_false(connection->client.draining);
+    assert_int_equal(await_answers(1).results, 1);
+    assert_true(connection->client.draining);
+    uint32_t id = call_out();
+    assert_false(connection_idle(connection));
+    put_response(&out, id, 10);
+    send_bytes(&out);
+    turns(5);
+    assert_int_equal(responses, 1);
+    assert_true(connection_idle(connection));
+    connection_end(connection);
+    assert_int_equal(await_answers(SIZE_MAX).results, 0);
+    buffer_release(&out);
+    close_all();
+}
+
 static void test_ends_in_order(void **state)
 {
     (void)state;
@@ -573,6 +740,10 @@ int main(void)
         cmocka_unit_test_setup(test_waits_for_a_slow_client, reset),
         cmocka_unit_test_setup(test_closes_a_stalled_client, reset),
         cmocka_unit_test_setup(test_refuses_what_is_too_much, reset),
+        cmocka_unit_test_setup(test_never_pauses_a_provider, reset),
+        cmocka_unit_test_setup(test_larger_frames_of_a_provider, reset),
+        cmocka_unit_test_setup(test_too_large_an_answer, reset),
+        cmocka_unit_test_setup(test_drains_a_provider, reset),
         cmocka_unit_test_setup(test_ends_in_order, reset),
         cmocka_unit_test_setup(test_vanishes, reset),
         cmocka_unit_test_setup(test_closed_at_each_step, reset),

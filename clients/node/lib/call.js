@@ -8,13 +8,28 @@ const WRITES = new Set([
     'create', 'upsert', 'update', 'destroy', 'create_many', 'upsert_many', 'destroy_many',
 ]);
 
+// By signal, the calls that it aborts: one listener for all of them, since a web
+// request may make hundreds of calls under one signal.
+const watched = new WeakMap();
+
+function watch(signal, call) {
+    let calls = watched.get(signal);
+    if (calls === undefined) {
+        calls = new Set();
+        watched.set(signal, calls);
+        signal.addEventListener('abort', () => {
+            for (const each of [...calls]) each.fail(signal.reason);
+        }, { once: true });
+    }
+    calls.add(call);
+}
+
 export class Call {
     #settled = false;
     #resolve;
     #reject;
     #timer;
     #signal;
-    #abort;
     #finish;
     sent = false;
     madeAt = performance.now();
@@ -38,8 +53,7 @@ export class Call {
         }
         if (how.signal) {
             this.#signal = how.signal;
-            this.#abort = () => this.#give(how.signal.reason);
-            how.signal.addEventListener('abort', this.#abort, { once: true });
+            watch(how.signal, this);
         }
     }
 
@@ -82,7 +96,7 @@ export class Call {
         this.#settled = true;
         this.params = undefined;
         clearTimeout(this.#timer);
-        this.#signal?.removeEventListener('abort', this.#abort);
-        this.#signal = this.#abort = this.#timer = undefined;
+        if (this.#signal) watched.get(this.#signal).delete(this);
+        this.#signal = this.#timer = undefined;
     }
 }

@@ -7,6 +7,7 @@ import { Framer } from './framer.js';
 
 const REQUEST = 0, RESPONSE = 1;
 const ID_MAX = 0xffffffff;
+const FINISH_MS = 1000;
 
 /** `unix:PATH` or `tcp:HOST:PORT` (`tcp:[::1]:PORT`), as net.connect takes it. */
 export function parseAddress(address) {
@@ -37,7 +38,6 @@ export class Connection {
     #onClose;
     #onAnswer;
     #closed = false;
-    connected = false;
 
     /**
      * @param events connect(), request(id, method, params), answer() after those
@@ -49,19 +49,18 @@ export class Connection {
         this.#onAnswer = events.answer;
         this.#onClose = events.close;
         this.#socket = createConnection({ ...endpoint, noDelay: true });
-        const timer = setTimeout(() => this.#end(new RelataError('unavailable',
+        const timer = setTimeout(() => this.destroy(new RelataError('unavailable',
             `no connection within ${connectTimeout} ms`)), connectTimeout);
         this.#socket.on('connect', () => {
             clearTimeout(timer);
-            this.connected = true;
             events.connect();
         });
         this.#socket.on('data', (chunk) => this.#read(chunk));
-        this.#socket.on('error', (error) => this.#end(new RelataError('unavailable',
+        this.#socket.on('error', (error) => this.destroy(new RelataError('unavailable',
             `the connection failed: ${error.message}`, {}, { cause: error })));
         this.#socket.on('close', () => {
             clearTimeout(timer);
-            this.#end(new RelataError('unavailable', 'the connection was closed'));
+            this.destroy(new RelataError('unavailable', 'the connection was closed'));
         });
     }
 
@@ -72,6 +71,11 @@ export class Connection {
 
     get ordinary() {
         return this.#ordinary;
+    }
+
+    /** Whether something is queued that was not flushed. */
+    get hasOutput() {
+        return this.#out.length > 0;
     }
 
     get closed() {
@@ -103,14 +107,22 @@ export class Connection {
 
     /** Ends it at once. */
     destroy(error) {
-        this.#end(error);
+        this.#end(error, () => this.#socket.destroy());
+    }
+
+    /** Ends it once what was written is on its way. */
+    finish(error) {
+        this.#end(error, () => {
+            this.#socket.setTimeout(FINISH_MS, () => this.#socket.destroy());
+            this.#socket.end(() => this.#socket.destroy());
+        });
     }
 
     #read(chunk) {
         try {
             this.#framer.push(chunk, (bytes) => this.#take(bytes));
         } catch (error) {
-            this.#end(new RelataError('unavailable',
+            this.destroy(new RelataError('unavailable',
                 `the daemon was not understood: ${error.message}`, {}, { cause: error }));
         }
         this.#onAnswer();
@@ -151,11 +163,10 @@ export class Connection {
         how(call);
     }
 
-    #end(error) {
+    #end(error, leave) {
         if (this.#closed) return;
         this.#closed = true;
-        this.connected = false;
-        this.#socket.destroy();
+        leave();
         this.#out = [];
         for (const call of this.#pending.values()) call.lose(error);
         this.#pending.clear();

@@ -49,7 +49,8 @@ export class Link {
 
     get isIdle() {
         return this.#first === this.#waiting.length && this.#urgent.length === 0 &&
-            (this.#connection === null || this.#connection.pending === 0);
+            (this.#connection === null ||
+                (this.#connection.pending === 0 && !this.#connection.hasOutput));
     }
 
     /** Ends the tick with `batch`, if any, and the writing of all that is queued. */
@@ -69,12 +70,12 @@ export class Link {
         }
     }
 
-    /** Ends for good: what is pending or waiting is rejected. */
+    /** Ends for good: what is pending or waiting is rejected. What was written still goes out. */
     end(error) {
         if (this.#ended) return;
         this.#ended = error;
         clearTimeout(this.#retry);
-        this.#connection?.destroy(error);
+        this.#connection?.finish(error);
         this.#rejectWaiting(error, 0);
     }
 

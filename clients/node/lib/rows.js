@@ -88,12 +88,9 @@ export class Rows {
 
 /** A record that came as a map (to a provider), its integers as the option says. */
 export function fromMap(record, resource, bigints, description) {
-    plain(record);
-    if (bigints) {
-        const fields = description?.resources[resource]?.fields ?? {};
-        for (const name in record) {
-            if (fields[name]?.type === 'integer') record[name] = big(record[name]);
-        }
+    const fields = bigints ? description?.resources[resource]?.fields : undefined;
+    for (const name in record) {
+        record[name] = fields?.[name]?.type === 'integer' ? big(record[name]) : plain(record[name]);
     }
     return record;
 }

@@ -3,9 +3,13 @@
 
 /* A module that answers its VERSION as the subject of one ticket for each
  * source; after `wait_ms` of its options. */
-#include <relata_module.h>
-
 #include <stdlib.h>
+
+#include "layers/module/relata_module.h"
+
+#ifndef VERSION
+#define VERSION "none"
+#endif
 
 struct version_state {
     const struct relata_host *host;

@@ -28,6 +28,11 @@ resources:
       subtree: {has_many: node, manual: remote, actor: none, batch: {max_in_flight: 2}}
       even: {has_many: node, manual: remote, actor: none}
       odd: {has_many: node, manual: remote, actor: none}
+      kept:
+        has_many: node
+        manual: remote
+        actor: none
+        cache: {ttl: 50ms, stale_if_error: 60s}
       keys: {has_many: node, manual: remote, actor: none, returns: keys}
 """
 
@@ -206,6 +211,7 @@ class Providing(Case):
         self.assertEqual([answer["related"][0]["id"], answer["even"][0]["id"]], [1001, 1001])
         for provider in (first, second, idle):
             self.assertTrue(provider.closed.wait(relata_test.PATIENCE_S))
+        self.assertEqual(self.daemon.wait(), 0, self.daemon.log())
 
 
 class Faults(Case):
@@ -231,6 +237,23 @@ class Faults(Case):
         provider.next()
         provider.client.half_close()
         self.failure("unavailable", self.finish, client)
+
+    def test_all_gone_with_stale_if_error(self):
+        provider = self.provider("node.kept", one_each)
+        self.assertEqual(ids(self.load([1], "kept")), [[1001]])
+        provider.close()
+        time.sleep(0.1) # the ttl, spread by a tenth, is over
+        self.assertEqual(ids(self.load([1], "kept")), [[1001]])
+        self.failure("unavailable", self.load, [2], "kept")
+        # What a write dropped is never served.
+        self.client.call("update", "node", 1, {"name": "changed"})
+        self.failure("unavailable", self.load, [1], "kept")
+
+    def test_all_gone_without(self):
+        provider = self.provider(answer=one_each)
+        self.assertEqual(ids(self.load([1])), [[1001]])
+        provider.close()
+        self.failure("unavailable", self.load, [1])
 
     def test_killed_twice(self):
         providers = [self.provider() for _ in range(3)]

@@ -303,15 +303,18 @@ class Terminal(CliCase):
             self.assertTrue(self.read_some(master), f"{text!r} did not come: {self.text!r}")
             self.assertLess(time.monotonic(), deadline, f"{text!r} did not come: {self.text!r}")
 
+    def read_to_end(self, process, master):
+        deadline = time.monotonic() + relata_test.PATIENCE_S
+        while self.read_some(master) or process.poll() is None:
+            self.assertLess(time.monotonic(), deadline, f"it does not end: {self.text!r}")
+
     def on_terminal(self, *words, columns=80):
         process, master = self.start_relata(*words, columns=columns)
-        while self.read_some(master) or process.poll() is None:
-            pass
+        self.read_to_end(process, master)
         return process.wait(relata_test.PATIENCE_S), self.text
 
     def end_well(self, process, master):
-        while self.read_some(master) or process.poll() is None:
-            pass
+        self.read_to_end(process, master)
         self.assertEqual(process.wait(relata_test.PATIENCE_S), 0, self.text)
 
     def test_tables(self):
@@ -406,8 +409,12 @@ class Terminal(CliCase):
         self.daemon.start()
         self.text = ""
         os.write(master, b"count code\n")
-        self.read_until(master, "\n0\n")
-        os.write(master, b"\x04")
+        self.read_until(master, "\n0\nrelata> ")
+        # The end of input; one that comes before libedit waits for keys is the terminal's.
+        deadline = time.monotonic() + relata_test.PATIENCE_S
+        while process.poll() is None and time.monotonic() < deadline:
+            os.write(master, b"\x04")
+            self.read_some(master)
         self.end_well(process, master)
 
 

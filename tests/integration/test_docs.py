@@ -134,6 +134,8 @@ class Docs(relata_test.Case):
                 client.socket.close()
 
     def test_yaml(self):
+        os.symlink(os.path.join(BUILD, "lib", "relata", "tickets_above_threshold.so"),
+                   os.path.join(self.folder, "tickets_above_threshold.so"))
         for block in blocks("yaml"):
             self.write("schema.yaml", helpdesk.schema())
             if block.text.startswith("version:"):
@@ -183,6 +185,10 @@ class Docs(relata_test.Case):
                                "-Wl,-rpath," + library, "-lrelata", "-luv")
                 printed = self.run_command(block, "./shown")
                 self.assertGreater(len(printed.splitlines()), 10)
+                continue
+            if "RELATA_MODULE_HEADER" in block.text:
+                self.compile_c(block, block.text, "-shared", "-fPIC", "-o", "shown.so",
+                               "-I", os.path.join(ROOT, "layers", "module"))
                 continue
             functions, ends, statements = block.text.rpartition("\n}\n")
             self.compile_c(block, "#include <uv.h>\n#include <relata.h>\n" + functions + ends + """

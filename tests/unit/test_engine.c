@@ -464,6 +464,27 @@ static void test_without_memory(void **state)
     }
 }
 
+/* A turn that says that it has no more to do has begun no load either, however
+ * deep they nest: nothing would wake the loop for it. */
+static void test_turns_leave_nothing(void **state)
+{
+    (void)state;
+    static const char *const params[] = {
+        "['person', {'load': {'tickets': {'load': {'person': {'load': 'team'}}}}}]",
+        "['person', {'filter': 'threshold >= 0', 'load': {'urgent': {'filter': 'priority > 0',"
+        " 'load': {'person': {'load': 'team'}}}}}]",
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(params); i++) {
+        struct fixture_call call;
+        fixture_start(&fixture, &call, "read", params[i]);
+        while (engine_turn(fixture.engine, fixture.now_us)) {
+        }
+        assert_true(call.finished);
+        assert_null(strstr(call.answer, ": no "));
+        fixture_end(&call);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -480,6 +501,7 @@ int main(void)
         TEST(test_many),
         TEST(test_coalescing),
         TEST(test_slices),
+        TEST(test_turns_leave_nothing),
         TEST(test_timeout_and_close),
         TEST(test_change_of_schema),
         TEST(test_without_memory),

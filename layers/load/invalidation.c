@@ -46,7 +46,8 @@ static int add_expression(struct reading *reading, const struct expr *expr)
             continue;
         }
         reading->seen[step->number] = true;
-        bit_set(relation->reads, step->source);
+        /* Not its source: that is what another one leads to, or the record itself,
+         * whose writes affect the keys that it names. */
         bit_set(relation->reads, step->destination);
         if (step->through != NULL) {
             bit_set(relation->reads, step->through);

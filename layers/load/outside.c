@@ -62,38 +62,52 @@ static void write_actor(const struct relationship *relationship, const struct ev
     }
 }
 
-/* Fields that the daemon itself needs of an answer: to filter and sort it, and
- * to load further from it. A selection that is shown must not leave them out. */
-static void need_filter_fields(const struct expr *filter, struct arena *arena, bool *needed)
+/* Fields that the daemon itself needs of an answer: to filter and sort it (of
+ * the relationships that it follows from there, the uses have the fields that
+ * join). A selection that is shown must not leave them out. */
+static bool need_filter_fields(const struct expr *filter, struct arena *arena, bool *needed)
 {
     struct expr_uses uses;
-    if (filter == NULL || expr_uses(filter, arena, &uses) < 0) {
-        return;
+    if (filter == NULL) {
+        return true;
+    }
+    if (expr_uses(filter, arena, &uses) < 0) {
+        return false;
     }
     for (size_t i = 0; i < uses.field_count; i++) {
         needed[uses.fields[i]] = true;
     }
-    for (size_t i = 0; i < uses.relationship_count; i++) {
-        const struct relationship *step = uses.relationships[i];
-        for (unsigned f = 0; !step->manual && f < step->source_fields.count; f++) {
-            needed[step->source_fields.fields[f]] = true;
-        }
-    }
+    return true;
 }
 
-static void need_order_fields(const struct order *order, struct arena *arena, bool *needed)
+static bool need_order_fields(const struct order *order, struct arena *arena, bool *needed)
 {
-    for (unsigned i = 0; order != NULL && i < order->count; i++) {
+    bool known = true;
+    for (unsigned i = 0; known && order != NULL && i < order->count; i++) {
         if (order->items[i].path == NULL) {
             needed[order->items[i].field] = true;
         } else {
-            need_filter_fields(order->items[i].path, arena, needed);
+            known = need_filter_fields(order->items[i].path, arena, needed);
         }
     }
+    return known;
 }
 
-/* Nothing is written where all fields are wanted, or where a filter follows a
- * manual relationship from the record (it may look at any field). */
+static bool need_fields(const struct relation *relation, const struct query *query,
+                        struct arena *arena, bool *needed)
+{
+    const struct relationship *relationship = relation->relationship;
+    for (unsigned i = 0; i < query->selection.count; i++) {
+        needed[query->selection.fields[i]] = true;
+    }
+    return need_filter_fields(query->filter, arena, needed) &&
+           need_filter_fields(relationship->filter, arena, needed) &&
+           need_order_fields(query->order, arena, needed) &&
+           need_order_fields(relationship->order, arena, needed);
+}
+
+/* Nothing is written where all fields are wanted, or where further loads may
+ * look at any. */
 static bool write_select(const struct relation *relation, const struct eval *eval,
                          const struct query *query, struct buffer *out)
 {
@@ -102,16 +116,10 @@ static bool write_select(const struct relation *relation, const struct eval *eva
         return false;
     }
     bool *needed = arena_zero(eval->arena, destination->field_count, sizeof *needed);
-    if (needed == NULL) {
+    if (needed == NULL || !need_fields(relation, query, eval->arena, needed)) {
+        out->failed = true;
         return false;
     }
-    for (unsigned i = 0; i < query->selection.count; i++) {
-        needed[query->selection.fields[i]] = true;
-    }
-    need_filter_fields(query->filter, eval->arena, needed);
-    need_filter_fields(relation->relationship->filter, eval->arena, needed);
-    need_order_fields(query->order, eval->arena, needed);
-    need_order_fields(relation->relationship->order, eval->arena, needed);
     write_text(out, "select");
     size_t mark = write_open(out);
     uint32_t count = 0;
@@ -151,15 +159,17 @@ static bool write_sort(const struct relation *relation, const struct eval *eval,
                        const struct query *query, struct buffer *out)
 {
     const struct order *own = relation->relationship->order;
-    const struct order *order =
-        relation->relationship->hint ? order_merge(eval->arena, query->order, own) : own;
+    const struct order *callers = relation->relationship->hint ? query->order : NULL;
+    const struct order *order = order_merge(eval->arena, callers, own);
     if (order == NULL) {
+        out->failed |= own != NULL || callers != NULL;
         return false;
     }
     struct buffer text = BUFFER_INIT;
     order_print(order, &text);
     write_text(out, "sort");
     write_string(out, text.bytes, text.size);
+    out->failed |= text.failed;
     buffer_release(&text);
     return true;
 }
@@ -281,7 +291,7 @@ void outside_identity(const struct batch *batch, struct outside_identity *out)
 {
     uint32_t pairs = 0;
     struct reader in = context_of(batch, &pairs);
-    *out = (struct outside_identity){.authorize = true};
+    *out = (struct outside_identity){.authorize = false}; /* as under `actor: none` */
     for (uint32_t i = 0; i < pairs; i++) {
         size_t size = 0;
         size_t value_size = 0;

@@ -37,7 +37,9 @@ void outside_context(const struct batch *batch, uint64_t timeout_ms, bool with_b
 /* Whether the batch's sources were made up by a loader. */
 bool outside_is_made_up(const struct batch *batch);
 
-/* The parts of a batch's context, for reads on its behalf. Slices of the batch. */
+/* The parts of a batch's context, for reads on its behalf. Slices of the batch.
+ * Under `actor: none` such reads are without policies: the destination's are
+ * applied to the answer anyway. */
 struct outside_identity {
     const uint8_t *actor; /* map, or NULL */
     uint32_t actor_size;

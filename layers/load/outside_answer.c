@@ -6,6 +6,7 @@
 #include "layers/load/unique.h"
 #include "layers/record.h"
 #include "protocol/base/check.h"
+#include "protocol/base/utf8.h"
 #include "protocol/msgpack/writer.h"
 
 /* Answers of loaders outside, checked. What is wrong with one source's part
@@ -177,36 +178,42 @@ static bool is_one_key(const struct taking *taking, struct reader in)
     return count > 0;
 }
 
+/* A text of the map in an error extension; false where it has none. */
+static bool error_text(const struct token *error, const char *name, struct token *out)
+{
+    struct reader in = reader_of(error->bytes, error->size);
+    struct token map = reader_next(&in);
+    for (uint32_t i = 0; map.kind == TOKEN_MAP && i < map.count; i++) {
+        size_t size = 0;
+        size_t value_size = 0;
+        const uint8_t *bytes = NULL;
+        const char *key = reader_name(&in, &size);
+        if (key == NULL || !reader_value(&in, &bytes, &value_size)) {
+            return false;
+        }
+        if (size != strlen(name) || memcmp(key, name, size) != 0) {
+            continue;
+        }
+        struct reader value = reader_of(bytes, value_size);
+        *out = reader_next(&value);
+        return out->kind == TOKEN_STRING && utf8_valid(out->bytes, out->size);
+    }
+    return false;
+}
+
 /* The error that a loader answered for one source. */
 static int take_error(struct taking *taking, const struct token *token)
 {
     struct error *error = &taking->error;
-    struct reader in = reader_of(token->bytes, token->size);
-    struct token map = reader_next(&in);
+    struct token text;
     error_set(error, CODE_LOADER_FAILED, "the loader answered an error");
-    for (uint32_t i = 0; map.kind == TOKEN_MAP && i < map.count; i++) {
-        size_t size = 0;
-        const char *name = reader_name(&in, &size);
-        struct token value = reader_next(&in);
-        if (name == NULL || value.kind != TOKEN_STRING) {
-            continue;
-        }
-        if (size == 7 && memcmp(name, "message", 7) == 0) {
-            error_set(error, CODE_LOADER_FAILED, "%.*s", (int)(value.size & INT32_MAX),
-                      (const char *)value.bytes);
-        }
+    if (error_text(token, "message", &text)) {
+        error_set(error, CODE_LOADER_FAILED, "%.*s", (int)(text.size & INT32_MAX),
+                  (const char *)text.bytes);
     }
-    in = reader_of(token->bytes, token->size);
-    reader_next(&in);
-    for (uint32_t i = 0; map.kind == TOKEN_MAP && i < map.count; i++) {
-        size_t size = 0;
-        const char *name = reader_name(&in, &size);
-        struct token value = reader_next(&in);
-        if (name != NULL && value.kind == TOKEN_STRING && size == 4 &&
-            memcmp(name, "code", 4) == 0) {
-            snprintf(error->cause, sizeof error->cause, "%.*s", (int)(value.size & 0xffff),
-                     (const char *)value.bytes);
-        }
+    if (error_text(token, "code", &text)) {
+        snprintf(error->cause, sizeof error->cause, "%.*s", (int)(text.size & INT32_MAX),
+                 (const char *)text.bytes);
     }
     return -CODE_LOADER_FAILED;
 }
@@ -298,6 +305,21 @@ static int take_answers_in_order(struct taking *taking, size_t from, size_t coun
     return 0;
 }
 
+/* An integer's text, as numbers are written. */
+static bool read_integer_text(const struct token *token, int64_t *out)
+{
+    char text[24];
+    char again[24];
+    if (token->size == 0 || token->size >= sizeof text) {
+        return false;
+    }
+    memcpy(text, token->bytes, token->size);
+    text[token->size] = '\0';
+    *out = strtoll(text, NULL, 10);
+    int size = snprintf(again, sizeof again, "%lld", (long long)*out);
+    return (uint32_t)size == token->size && memcmp(text, again, token->size) == 0;
+}
+
 /* A key of the map: the text of an integer key is taken for it. */
 static bool take_map_key(struct taking *taking, struct reader *in)
 {
@@ -305,24 +327,18 @@ static bool take_map_key(struct taking *taking, struct reader *in)
     const struct field_list *fields = &source->primary_key;
     struct reader after = *in;
     struct token token = reader_next(&after);
+    int64_t number = 0;
     taking->key.size = 0;
     bool integer =
         fields->count == 1 && source->fields[fields->fields[0]].type.kind == TYPE_INTEGER;
     if (!integer || token.kind != TOKEN_STRING) {
-        bool taken = key_take(source, fields, in, &taking->key, NULL) == 0;
-        return taken && !taking->key.failed;
+        return key_take(source, fields, in, &taking->key, NULL) == 0;
     }
-    *in = after;
-    char text[24];
-    char *end = NULL;
-    if (token.size == 0 || token.size >= sizeof text) {
+    if (!read_integer_text(&token, &number)) {
         return false;
     }
-    memcpy(text, token.bytes, token.size);
-    text[token.size] = '\0';
-    int64_t number = strtoll(text, &end, 10);
     write_integer(&taking->key, number);
-    return *end == '\0' && !taking->key.failed;
+    return true;
 }
 
 /* Where the keys that were asked stand; entries of the map that are none are
@@ -354,7 +370,9 @@ static int take_answers_by_key(struct taking *taking, size_t from, size_t count,
         uint32_t at =
             known ? unique_keys_find(&unique, bytes.bytes, taking->key.bytes, taking->key.size)
                   : UINT32_MAX;
-        if (at != UINT32_MAX) {
+        if (taking->key.failed) {
+            status = no_memory(taking);
+        } else if (at != UINT32_MAX) {
             status = answer_source(taking, from + at, reader_of(value, value_size));
         }
     }

@@ -175,6 +175,65 @@ class Behaviour(relata_test.Case):
         self.assertRegex(error, "^(timeout|unavailable): ")
 
 
+TREE = """version: 1
+resources:
+  node:
+    fields: {{id: integer, parent_id: integer}}
+    relationships:
+      descendants:
+        has_many: node
+        manual: {{module: '{module}'}}
+        actor: none
+        batch: {{max_in_flight: 2, max_size: 3, timeout: 20s}}
+"""
+
+
+class Recursion(relata_test.Case):
+    """A module that loads its own relationship, over a tree and over a circle."""
+
+    def setUp(self):
+        self.daemon = self.start(TREE.format(module=os.path.join(MODULES, "descendants.so")))
+        self.client = self.daemon.connect()
+
+    def test_a_tree_five_deep(self):
+        # Node n has the children 3n-1, 3n and 3n+1, so 364 nodes are five levels below the root.
+        nodes = [{"id": n, "parent_id": (n + 1) // 3 if n > 1 else None} for n in range(1, 365)]
+        self.client.call("create_many", "node", nodes)
+
+        def below(root):
+            if 3 * root - 1 > 364:
+                return []
+            return [id for n in (3 * root - 1, 3 * root, 3 * root + 1) for id in [n] + below(n)]
+
+        clients = [self.daemon.connect() for _ in range(5)]
+        for client in clients:
+            client.send(relata_test.request(1, "load", "node", [1], "descendants"))
+        for client in clients:
+            _, _, error, answer = client.receive()
+            self.assertIsNone(error)
+            self.assertEqual([node["id"] for node in answer[0]], below(1))
+        # A whole level at a time, of which only three go together.
+        level = list(range(5, 14))
+        answer = self.client.call("load", "node", level, "descendants")
+        self.assertEqual([[node["id"] for node in of_one] for of_one in answer],
+                         [below(root) for root in level])
+
+    def test_a_circle_is_refused(self):
+        self.client.call("create_many", "node", [{"id": 1, "parent_id": 2},
+                                                 {"id": 2, "parent_id": 1}])
+        error = self.assert_refused("loader_failed", self.client.call, "load", "node", [1],
+                                    "descendants")
+        self.assertIn("would wait for itself", error)
+        self.assertEqual(self.client.call("count", "node"), 2)
+
+    def test_too_deep_is_refused(self):
+        self.client.call("create_many", "node",
+                         [{"id": n, "parent_id": n - 1 or None} for n in range(1, 21)])
+        self.assert_refused("loader_failed", self.client.call, "load", "node", [1], "descendants")
+        answer = self.client.call("load", "node", [13], "descendants")
+        self.assertEqual([node["id"] for node in answer[0]], list(range(14, 21)))
+
+
 class Files(relata_test.Case):
     def refused(self, module, options="{}", *arguments):
         daemon = relata_test.Daemon(schema(module, options))

@@ -8,19 +8,24 @@ const LOADER_OPTIONS = [
     'batch', 'maxBatchSize', 'batchScheduleFn', 'cache', 'cacheKeyFn', 'cacheMap', 'name',
 ];
 
-/** Whether an error is of the one key that was asked for, and not of the call. */
+/** Whether an error is of the one key that was asked for, and not of the call or its batch. */
 function isOfKey(error) {
-    return error instanceof RelataError && error.details?.key !== undefined;
+    return error instanceof RelataError &&
+        (error.details?.key !== undefined || error.details?.index !== undefined);
 }
 
 /** A list for the keys; a key that failed has its error, also where it was alone. */
-async function loadKeys(methods, resource, relationship, keys, options) {
+async function loadKeys(loadAll, keys) {
     try {
-        if (relationship === undefined) return await methods.getMany(resource, keys, options);
-        return await methods.load(resource, keys, relationship, options);
+        return await loadAll(keys);
     } catch (error) {
-        if (keys.length === 1 && isOfKey(error)) return [error];
-        throw error;
+        if (!isOfKey(error)) throw error;
+        if (keys.length === 1) return [error];
+        const { index } = error.details;
+        if (!(index >= 0 && index < keys.length)) throw error;
+        // One that is no key at all fails the call. The others were only in one tick with it.
+        const values = await loadKeys(loadAll, keys.filter((_, i) => i !== index));
+        return [...values.slice(0, index), error, ...values.slice(index)];
     }
 }
 
@@ -30,7 +35,7 @@ class RecordLoader extends Loader {
     #resource;
 
     constructor(client, resource, batchLoad, options) {
-        super(batchLoad, options, (batch) => client.schedule(batch));
+        super(batchLoad, options, (batch) => client.schedule(batch), isOfKey);
         this.#client = client;
         this.#resource = resource;
     }
@@ -75,7 +80,10 @@ export function loaderOf(client, methods, name, options) {
         (LOADER_OPTIONS.includes(option) ? own : ofCall)[option] = value;
     }
     own.name ??= name;
-    const batchLoad = (keys) => loadKeys(methods, resource, relationship, keys, ofCall);
+    const loadAll = relationship === undefined
+        ? (keys) => methods.getMany(resource, keys, ofCall)
+        : (keys) => methods.load(resource, keys, relationship, ofCall);
+    const batchLoad = (keys) => loadKeys(loadAll, keys);
     return new RecordLoader(client, resource, batchLoad, own);
 }
 

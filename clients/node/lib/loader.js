@@ -28,6 +28,7 @@ const isBoolean = (value) => typeof value === 'boolean';
 
 export class Loader {
     #batchLoad;
+    #isOfKey;
     #schedule;
     #cacheKey;
     #cache;
@@ -39,8 +40,10 @@ export class Loader {
      * @param options of dataloader: batch, maxBatchSize, batchScheduleFn, cache,
      *   cacheKeyFn, cacheMap, name
      * @param schedule when batches go, if batchScheduleFn does not say it
+     * @param isOfKey whether an error is its key's own, and remembered
      */
-    constructor(batchLoad, options, schedule) {
+    constructor(batchLoad, options, schedule, isOfKey) {
+        this.#isOfKey = isOfKey;
         this.#batchLoad = batchLoad;
         const batches = optionOf(options, 'batch', true, isBoolean, 'true or false');
         const size = optionOf(options, 'maxBatchSize', BATCH_SIZE_MAX,
@@ -146,18 +149,22 @@ export class Loader {
     #settle(batch, values) {
         settleHits(batch);
         batch.loads.forEach((load, i) => {
-            if (values[i] instanceof Error) load.reject(values[i]);
+            if (values[i] instanceof Error) this.#reject(load, values[i], this.#isOfKey(values[i]));
             else load.resolve(values[i]);
         });
+    }
+
+    #reject(load, error, isRemembered) {
+        if (!isRemembered && this.#cache?.get(load.cacheKey) === load.promise) {
+            this.#cache.delete(load.cacheKey);
+        }
+        load.reject(error);
     }
 
     /** A batch that failed is not remembered, unlike a key that failed alone. */
     #fail(batch, error) {
         settleHits(batch);
-        for (const load of batch.loads) {
-            if (this.#cache?.get(load.cacheKey) === load.promise) this.#cache.delete(load.cacheKey);
-            load.reject(error);
-        }
+        for (const load of batch.loads) this.#reject(load, error, false);
     }
 }
 

@@ -102,7 +102,7 @@ test('loadMany answers each position, Errors in their places', async (t) => {
 
 test('a key that failed fails alone, and is remembered as failed', async (t) => {
     const served = await serve(t, {},
-        (key) => (key === 2 ? failure('loader_failed', 'no') : [key]));
+        (key) => (key === 2 ? failure('loader_failed', 'no', { key }) : [key]));
     const { loader } = served;
     const one = loader.load(1);
     const error = await loader.load(2).catch((caught) => caught);
@@ -141,6 +141,31 @@ test('a batch that failed fails all its loads with one error, and is not remembe
     assert.equal(a.code, 'unavailable');
     served.fake.methods.load = works;
     assert.deepEqual(await served.loader.loadMany([1, 2]), [tickets(1), tickets(2)]);
+});
+
+test('what the batch of a key failed by, inside the daemon, is not remembered', async (t) => {
+    let broken = true;
+    const served = await serve(t, {},
+        (key) => (broken && key === 2 ? failure('unavailable', 'no provider') : [key]));
+    const [one, two] = await served.loader.loadMany([1, 2]);
+    assert.deepEqual(one, tickets(1));
+    assert.equal(two.code, 'unavailable');
+    broken = false;
+    assert.deepEqual(await served.loader.loadMany([1, 2]), [tickets(1), tickets(2)]);
+    assert.deepEqual(served.batches, [[1, 2], [2]]);
+});
+
+test('what is no key fails alone, whoever was in one tick with it', async (t) => {
+    const served = await serve(t);
+    const works = served.fake.methods.load;
+    served.fake.methods.load = (params) => {
+        const index = params[1].findIndex((key) => typeof key !== 'number');
+        if (index >= 0) throw failure('invalid_value', 'no integer', { index });
+        return works(params);
+    };
+    const [a, one, b, two] = await served.loader.loadMany(['a', 1, 'b', 2]);
+    assert.deepEqual([one, two], [tickets(1), tickets(2)]);
+    assert.deepEqual([a.code, b.code], ['invalid_value', 'invalid_value']);
 });
 
 test('an answer of another length fails the batch', async (t) => {

@@ -229,6 +229,10 @@ class Client(Methods):
         that the client makes: `function(records, context)`, called in a thread of
         its own. See relata/providing.py. Raises what the daemon says against it."""
         provider = Provider(name, function, limits_of(max_size, max_in_flight))
+        try:
+            self.connect()  # before, since a new connection provides what is known by then
+        except errors.Unavailable:
+            pass
         before = self._providers.get(name)
         self._providers[name] = provider
         try:
@@ -275,6 +279,8 @@ class Client(Methods):
             try:
                 self._connected(time.monotonic() + self._connect_timeout).serve()
             except errors.RelataError as error:
+                if self._closed:
+                    return
                 log.warning("%s; trying again", error)
                 process.ended.wait(BACKOFF_MAX_S * random.uniform(0.5, 1.0))
 

@@ -226,6 +226,10 @@ class Client(Methods):
         that the client makes: `function(records, context)`, async or not. See
         relata/providing.py. Raises what the daemon says against it."""
         provider = Provider(name, function, limits_of(max_size, max_in_flight))
+        try:
+            await self.connect()  # before: a new connection provides what is known by then
+        except errors.Unavailable:
+            pass
         before = self._providers.get(name)
         self._providers[name] = provider
         try:

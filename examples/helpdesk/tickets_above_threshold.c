@@ -13,6 +13,10 @@
 
 #include <stdlib.h>
 
+struct state {
+    const struct relata_host *host;
+};
+
 struct source {
     int64_t id;
     int64_t threshold;
@@ -142,7 +146,7 @@ static void take_sources(struct load *load, uint64_t batch)
 
 static void load(void *state, uint64_t batch, size_t count)
 {
-    const struct relata_host *host = state;
+    const struct relata_host *host = ((const struct state *)state)->host;
     struct relata_bytes params = {0};
     struct load *load = calloc(1, sizeof *load);
     struct source *sources = calloc(count, sizeof *sources);
@@ -174,10 +178,16 @@ static void cancel(void *state, uint64_t batch, void *data)
 static int open(const struct relata_host *host, const struct relata_opening *opening, void **state)
 {
     (void)opening;
-    *state = (void *)(uintptr_t)host;
+    struct state *made = malloc(sizeof *made);
+    if (made == NULL) {
+        return -1;
+    }
+    made->host = host;
+    *state = made;
     return 0;
 }
 
 RELATA_MODULE_EXPORT const struct relata_module relata_module = {
-    RELATA_MODULE_HEADER, .name = "tickets_above_threshold", .open = open, .load = load,
-    .cancel = cancel};
+    RELATA_MODULE_HEADER, .name = "tickets_above_threshold",
+    .open = open,         .load = load,
+    .cancel = cancel,     .close = free};

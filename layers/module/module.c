@@ -26,10 +26,16 @@ static bool on_thread(const struct modules *modules)
     return pthread_equal(modules->thread, pthread_self()) != 0;
 }
 
+struct module_instance *module_self(const struct relata_host *host)
+{
+    const struct module_instance *instance = (const struct module_instance *)(const void *)host;
+    CHECK(instance->magic == MODULE_MAGIC);
+    return instance->self;
+}
+
 struct module_instance *module_of_host(const struct relata_host *host)
 {
-    struct module_instance *instance = (struct module_instance *)(uintptr_t)host;
-    CHECK(instance->magic == MODULE_MAGIC);
+    struct module_instance *instance = module_self(host);
     if (!on_thread(instance->owner)) {
         return NULL;
     }
@@ -120,8 +126,7 @@ void module_leave(struct module_instance *instance, const char *function, uint64
 
 static const char *host_problem(const struct relata_host *host)
 {
-    const struct module_instance *instance = (const struct module_instance *)(const void *)host;
-    CHECK(instance->magic == MODULE_MAGIC);
+    const struct module_instance *instance = module_self(host);
     return on_thread(instance->owner) ? instance->problem.message
                                       : "called from another thread than the daemon's";
 }
@@ -247,6 +252,7 @@ static struct module_instance *instance_create(struct modules *modules, struct r
     }
     fill_host(&instance->host);
     instance->magic = MODULE_MAGIC;
+    instance->self = instance;
     instance->owner = modules;
     instance->relation = relation;
     snprintf(instance->name, sizeof instance->name, "%s",

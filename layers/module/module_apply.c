@@ -127,7 +127,7 @@ static int take_records(struct application *apply, struct reader in)
         return error_set(&apply->instance->problem, CODE_INVALID_REQUEST,
                          "records: expected a list of maps, got %s", token_describe(&list));
     }
-    apply->records = arena_alloc(&apply->arena, (list.count + 1) * sizeof *apply->records);
+    apply->records = arena_zero(&apply->arena, list.count + 1u, sizeof(struct record *));
     if (apply->records == NULL ||
         record_draft_init(&apply->draft, apply->resource, &apply->arena, &apply->taken) < 0) {
         return no_memory(apply);
@@ -200,18 +200,31 @@ static const struct resource *find_resource(struct module_instance *instance, co
 }
 
 /* The bytes that are given, where they are one whole value. */
-static int check_value(struct module_instance *instance, const char *what, const void *bytes,
-                       size_t size)
+static int check_value(struct module_instance *instance, const char *what,
+                       const struct relata_bytes *value)
 {
-    struct reader in = reader_of(bytes, size);
+    struct reader in = reader_of(value->bytes, value->size);
+    if (value->failed) {
+        return error_set(&instance->problem, CODE_OVERLOADED, "%s: memory lacked for it", what);
+    }
     return reader_skip(&in) && in.at == in.end
                ? 0
                : error_set(&instance->problem, CODE_INVALID_REQUEST,
                            "%s: this is no MessagePack value", what);
 }
 
+static int apply_to(struct application *apply, struct reader query, struct reader records,
+                    struct relata_bytes *out)
+{
+    int status = read_query(apply, query);
+    if (status == 0) {
+        status = take_records(apply, records);
+    }
+    return status < 0 ? status : run(apply, out);
+}
+
 int module_apply(const struct relata_host *host, uint64_t number, const char *resource,
-                 const void *query, size_t query_size, const void *records, size_t records_size,
+                 const struct relata_bytes *query, const struct relata_bytes *records,
                  struct relata_bytes *out)
 {
     struct module_instance *instance = module_of_host(host);
@@ -225,20 +238,11 @@ int module_apply(const struct relata_host *host, uint64_t number, const char *re
     struct application apply = {.instance = instance,
                                 .resource = find_resource(instance, resource)};
     arena_init(&apply.arena, 0);
-    int status = apply.resource == NULL ? -CODE_UNKNOWN_RESOURCE
-                                        : check_value(instance, "query", query, query_size);
-    if (status == 0) {
-        status = check_value(instance, "records", records, records_size);
-    }
-    if (status == 0) {
+    if (apply.resource != NULL && check_value(instance, "query", query) == 0 &&
+        check_value(instance, "records", records) == 0) {
         open_eval(&apply, open);
-        status = read_query(&apply, reader_of(query, query_size));
-    }
-    if (status == 0) {
-        status = take_records(&apply, reader_of(records, records_size));
-    }
-    if (status == 0) {
-        run(&apply, out);
+        apply_to(&apply, reader_of(query->bytes, query->size),
+                 reader_of(records->bytes, records->size), out);
     }
     buffer_release(&apply.taken);
     arena_release(&apply.arena);

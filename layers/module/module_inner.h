@@ -44,6 +44,7 @@ struct modules {
 struct module_instance {
     struct relata_host host; /* first: it is cast back */
     uint32_t magic;
+    struct module_instance *self; /* what modules have is a constant */
     struct modules *owner;
     struct relation *relation;
     const struct relata_module *module;
@@ -85,6 +86,8 @@ struct module_batch {
 
 /* ---- module.c ---- */
 
+/* From any thread. */
+struct module_instance *module_self(const struct relata_host *host);
 /* NULL where it is another thread than the daemon's. Clears the problem. */
 struct module_instance *module_of_host(const struct relata_host *host);
 /* The batch where it is open, else NULL with the problem set. */
@@ -111,37 +114,37 @@ int module_problem(struct module_instance *instance);
 
 /* ---- module_answer.c ---- */
 
-int module_answer(const struct relata_host *host, uint64_t batch, const void *bytes, size_t size);
-int module_answer_one(const struct relata_host *host, uint64_t batch, size_t source,
+int module_answer(const struct relata_host *host, uint64_t number, const void *bytes, size_t size);
+int module_answer_one(const struct relata_host *host, uint64_t number, size_t source,
                       const void *bytes, size_t size);
-int module_fail_one(const struct relata_host *host, uint64_t batch, size_t source, const char *code,
-                    const char *message);
-int module_fail(const struct relata_host *host, uint64_t batch, const char *message);
+int module_fail_one(const struct relata_host *host, uint64_t number, size_t source,
+                    const char *code, const char *message);
+int module_fail(const struct relata_host *host, uint64_t number, const char *message);
 
 /* ---- module_batch.c ---- */
 
-int module_sources(const struct relata_host *host, uint64_t batch, struct relata_item *list);
+int module_sources(const struct relata_host *host, uint64_t number, struct relata_item *list);
 int module_field_position(const struct relata_host *host, const char *name);
-int module_source_at(const struct relata_host *host, uint64_t batch, size_t source, int position,
+int module_source_at(const struct relata_host *host, uint64_t number, size_t source, int position,
                      struct relata_item *value);
-int module_source_field(const struct relata_host *host, uint64_t batch, size_t source,
+int module_source_field(const struct relata_host *host, uint64_t number, size_t source,
                         const char *name, struct relata_item *value);
-int module_context(const struct relata_host *host, uint64_t batch, struct relata_item *map);
-int64_t module_time_left_ms(const struct relata_host *host, uint64_t batch);
-int module_set_data(const struct relata_host *host, uint64_t batch, void *data);
-void *module_data(const struct relata_host *host, uint64_t batch);
-int module_query(const struct relata_host *host, uint64_t batch, unsigned parts,
+int module_context(const struct relata_host *host, uint64_t number, struct relata_item *map);
+int64_t module_time_left_ms(const struct relata_host *host, uint64_t number);
+int module_set_data(const struct relata_host *host, uint64_t number, void *data);
+void *module_data(const struct relata_host *host, uint64_t number);
+int module_query(const struct relata_host *host, uint64_t number, unsigned parts,
                  struct relata_bytes *out);
 
 /* ---- module_apply.c ---- */
 
-int module_apply(const struct relata_host *host, uint64_t batch, const char *resource,
-                 const void *query, size_t query_size, const void *records, size_t records_size,
+int module_apply(const struct relata_host *host, uint64_t number, const char *resource,
+                 const struct relata_bytes *query, const struct relata_bytes *records,
                  struct relata_bytes *out);
 
 /* ---- module_read.c ---- */
 
-int module_read(const struct relata_host *host, uint64_t batch, const char *method,
+int module_read(const struct relata_host *host, uint64_t number, const char *method,
                 const void *params, size_t params_size, relata_read_done *done, void *data);
 /* Ends the reads of a batch; none is called back. */
 void module_reads_drop(struct module_batch *open);
@@ -149,7 +152,7 @@ void module_reads_drop(struct module_batch *open);
 /* ---- module_later.c ---- */
 
 uint64_t module_after(const struct relata_host *host, uint64_t ms, relata_later *later, void *data);
-void module_forget(const struct relata_host *host, uint64_t timer);
+void module_forget(const struct relata_host *host, uint64_t number);
 int module_post(const struct relata_host *host, relata_later *later, void *data);
 /* Calls what an instance posted so far; and forgets what it posted and waits for. */
 void module_posts_run(struct module_instance *instance);

@@ -115,10 +115,9 @@ static void run_timers(struct modules *modules, uint64_t now_us)
 
 int module_post(const struct relata_host *host, relata_later *later, void *data)
 {
-    struct module_instance *instance = (struct module_instance *)(uintptr_t)host;
+    struct module_instance *instance = module_self(host);
     struct modules *modules = instance->owner;
     struct module_posted *posted = heap_zero(1, sizeof *posted);
-    CHECK(instance->magic == MODULE_MAGIC);
     if (posted == NULL) {
         return RELATA_MODULE_NO_MEMORY;
     }

@@ -223,7 +223,7 @@ struct relata_host {
      * cut and selected as it says. They are records of `resource`; NULL is the
      * relationship's destination. A field that a record does not have is nil. */
     int (*apply)(const struct relata_host *host, uint64_t batch, const char *resource,
-                 const void *query, size_t query_size, const void *records, size_t records_size,
+                 const struct relata_bytes *query, const struct relata_bytes *records,
                  struct relata_bytes *out);
     /* Reads through the daemon, on behalf of the batch: with its actor's declared
      * facts, its `authorize` and its tenant (under `actor: none` without

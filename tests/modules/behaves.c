@@ -225,8 +225,7 @@ static void apply_each(const struct state *state, uint64_t batch, size_t count)
         host->clear(&records);
         host->clear(&kept);
         write_source(state, batch, i, &records);
-        if (host->apply(host, batch, NULL, query.bytes, query.size, records.bytes, records.size,
-                        &kept) == RELATA_MODULE_OK) {
+        if (host->apply(host, batch, NULL, &query, &records, &kept) == RELATA_MODULE_OK) {
             host->answer_one(host, batch, i, kept.bytes, kept.size);
         } else {
             host->fail_one(host, batch, i, "cannot_apply", host->problem(host));

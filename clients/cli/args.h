@@ -33,7 +33,9 @@
     X(ONLY_KNOWN, "only-known", NULL, "leave out fields that the resource does not have") \
     X(RENAME, "rename", "NAMES", "OLD=NEW,...: call fields of the file by other names")   \
     X(BATCH, "batch", "N", "records in one call (10000, or what the daemon allows)")      \
-    X(PAGE, "page", "N", "records in one call (as many as make 16 MiB)")
+    X(PAGE, "page", "N", "records in one call (as many as make 16 MiB)")                  \
+    X(TS, "ts", NULL, "types for TypeScript")                                             \
+    X(PYTHON, "python", NULL, "types for Python")
 
 enum args_flag {
 #define X(name, text, value, explanation) ARGS_##name,

@@ -41,6 +41,10 @@ static const struct command commands[] = {
      F(PARAMS) | F(SELECT) | F(PAGE), export_run},
     {"stats", "", "the daemon's counters", NULL, 0, 0, 0, stats_run},
     {"schema", "[RESOURCE]", "what the daemon holds", NULL, 0, 1, 0, schema_run},
+    {"types", "[NAME]", "what the daemon holds, as types of a language",
+     "With --ts as an interface (NAME, else Schema) for connect<Schema>() of the client\n"
+     "for Node, with --python as a TypedDict for each resource.",
+     0, 1, F(TS) | F(PYTHON), types_run},
     {"ping", "", "whether the daemon is there", NULL, 0, 0, 0, ping_run},
     {"call", "METHOD [JSON...]", "any method, with its params as they are",
      "A param that is no JSON is a text. As in: relata call get ticket 7", 1, ARGS_WORDS_MAX - 1, 0,

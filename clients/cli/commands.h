@@ -49,6 +49,7 @@ int import_run(struct cli *cli, struct args *args);
 int export_run(struct cli *cli, struct args *args);
 int stats_run(struct cli *cli, struct args *args);
 int schema_run(struct cli *cli, struct args *args);
+int types_run(struct cli *cli, struct args *args);
 
 /* --- What several commands build ---------------------------------------------------- */
 

@@ -46,8 +46,10 @@ export async function records() {
     // @ts-expect-error a key of another type
     await client.get('ticket', 'one');
     await client.get('representative', 'ann@example.com', { identity: 'email' });
-    await client.get('rating', [1, 2]);
-    await client.get('rating', { representative_id: 1, ticket_id: 2 });
+    await client.get('representative_skill', [1, 2]);
+    await client.get('representative_skill', { representative_id: 1, skill_id: 2 });
+    // @ts-expect-error half a key
+    await client.get('representative_skill', [1]);
 }
 
 export async function writes() {

@@ -57,7 +57,10 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
     check_ipo_supported(RESULT relata_ipo OUTPUT relata_ipo_why LANGUAGES C)
     if(relata_ipo)
         # For what ships; tests and benchmarks' helpers link too often for it.
-        set(RELATA_IPO ON)
+        # Fat objects are gcc's; clang builds go without.
+        if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+            set(RELATA_IPO ON)
+        endif()
     else()
         message(STATUS "link time optimisation is off: ${relata_ipo_why}")
     endif()

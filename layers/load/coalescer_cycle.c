@@ -1,102 +1,93 @@
-/* Who waits for whom. A batch waits for the keys that loads made for it wait
- * for, pending ones too, so whoever waits for a batch is found through the
- * loads that wait for its keys: their parents wait for it. A load is refused
- * where it asks for a key that is at its loader in the batch that it works for,
- * or in one that waits for that batch. Each step up is one nesting level, so
- * the search is at most COALESCER_DEPTH_MAX deep. */
+/* Loads that would wait for themselves. A loader that works on a batch may load
+ * what it needs for it, one nesting level deeper, and so on: flights of one level
+ * never wait for those of a lower one, so nothing can hang, and the deepest level
+ * ends what never ends by itself. What is certain to be a circle is refused at
+ * once, when the load arrives: a load that asks for all keys of a batch that it
+ * works for. Each of those keys then needs one of them, so at least one needs
+ * itself. A load for some of them is none: the others may be the ones that need
+ * them, as with a node of a tree and its child in one batch.
+ *
+ * A load works for its parent's batch, and for the batch that this one works
+ * for as a whole: the parent of all loads that wait for it, where that is one. */
 #include <stdio.h>
 #include <string.h>
 
 #include "layers/load/coalescer_inner.h"
 #include "protocol/base/hash.h"
 
-struct search {
+struct chain {
     const struct load *load;
     const struct load_key *keys;
     size_t count;
-    uint64_t number;
     const struct batch_state *path[COALESCER_DEPTH_MAX + 1];
     unsigned length;
 };
 
-static bool has_a_key(const struct batch_state *state, const struct search *search)
+/* Whether the load asks for all keys of the batch, which are each there once. */
+static bool asks_for_all(const struct chain *chain, const struct batch_state *state)
 {
-    const struct load *load = search->load;
+    const struct load *load = chain->load;
     const struct group *group = state->group;
-    if (state->loader != load->loader->state || group->shown_size != load->shown_size ||
+    if (state->loader != load->loader->state || chain->count < state->batch.count ||
+        group->shown_size != load->shown_size ||
         (load->shown_size > 0 && memcmp(group->shown, load->shown, load->shown_size) != 0)) {
         return false;
     }
-    for (size_t i = 0; i < search->count; i++) {
-        const struct load_key *key = &search->keys[i];
+    size_t found = 0;
+    for (size_t i = 0; i < chain->count; i++) {
+        const struct load_key *key = &chain->keys[i];
         uint64_t hash = hash_bytes(key->bytes, key->size);
         const struct slot *slot = slot_find(group, key->bytes, key->size, hash);
-        if (slot != NULL && slot->flight == state) {
-            return true;
-        }
+        found += slot != NULL && slot->flight == state;
     }
-    return false;
+    return found >= state->batch.count;
 }
 
-static bool search_from(struct search *search, struct batch_state *state);
-
-static bool search_parents(struct search *search, struct list *waiters)
+/* The one batch for whose loads alone this one is out; NULL where there are
+ * several, or a load that works for none. */
+static struct batch_state *only_parent(const struct batch_state *state)
 {
-    LIST_EACH(node, waiters)
-    {
-        struct waiter *waiter = CONTAINER_OF(node, struct waiter, mate);
-        struct batch_state *parent = waiter_load(waiter)->parent;
-        if (parent != NULL && search_from(search, parent)) {
-            return true;
+    struct batch_state *parent = NULL;
+    for (size_t i = 0; i < state->batch.count; i++) {
+        LIST_EACH(node, &state->slots[i]->flying)
+        {
+            struct batch_state *other =
+                waiter_load(CONTAINER_OF(node, struct waiter, mate))->parent;
+            if (other == NULL || (parent != NULL && parent != other)) {
+                return NULL;
+            }
+            parent = other;
         }
     }
-    return false;
-}
-
-/* Leaves in `path` the batches from where it began to the one that is waited for. */
-static bool search_from(struct search *search, struct batch_state *state)
-{
-    if (state->walked == search->number) {
-        return false;
-    }
-    state->walked = search->number;
-    search->path[search->length++] = state;
-    if (has_a_key(state, search)) {
-        return true;
-    }
-    for (size_t i = 0; state->batch.depth > 0 && i < state->batch.count; i++) {
-        struct slot *slot = state->slots[i];
-        if (search_parents(search, &slot->flying) || search_parents(search, &slot->waiting)) {
-            return true;
-        }
-    }
-    search->length--;
-    return false;
+    return parent;
 }
 
 /* "a.x, which waits for b.y, which waits for a.x" */
-static int tell(const struct search *search, struct error *error)
+static int tell(const struct chain *chain, struct error *error)
 {
     char loop[ERROR_MESSAGE_MAX] = "";
     size_t used = 0;
-    for (unsigned i = search->length; i > 0 && used < sizeof(loop); i--) {
+    for (unsigned i = chain->length; i > 0 && used < sizeof(loop); i--) {
         int size = snprintf(loop + used, sizeof(loop) - used, "%s, which waits for ",
-                            search->path[i - 1]->loader->loader->name);
+                            chain->path[i - 1]->loader->loader->name);
         used += size > 0 ? (size_t)size : 0;
     }
-    const char *name = search->load->loader->name;
+    const char *name = chain->load->loader->name;
     error_set(error, CODE_LOADER_FAILED, "this load would wait for itself: %s%s", loop, name);
     return error_of_loader(error, CODE_LOADER_FAILED, name);
 }
 
-int cycle_check(struct coalescer *coalescer, const struct load *load, const struct load_key *keys,
-                size_t count, struct error *error)
+int cycle_check(const struct load *load, const struct load_key *keys, size_t count,
+                struct error *error)
 {
-    struct batch_state *parent = load->parent->state;
-    if (parent->status != BATCH_OUT) {
-        return 0;
+    struct chain chain = {.load = load, .keys = keys, .count = count};
+    struct batch_state *state = load->parent->state;
+    while (state != NULL && state->status == BATCH_OUT && chain.length <= COALESCER_DEPTH_MAX) {
+        chain.path[chain.length++] = state;
+        if (asks_for_all(&chain, state)) {
+            return tell(&chain, error);
+        }
+        state = only_parent(state);
     }
-    struct search search = {.load = load, .keys = keys, .count = count};
-    search.number = ++coalescer->walk_number;
-    return search_from(&search, parent) ? tell(&search, error) : 0;
+    return 0;
 }

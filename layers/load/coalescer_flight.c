@@ -183,7 +183,6 @@ static struct batch_state *batch_new(struct coalescer *coalescer, struct group *
     state->status = BATCH_OUT;
     state->references = 1;
     state->started_seq = coalescer->seq;
-    state->walked = 0;
     list_append(&lane->loader->out, &state->out);
     list_init(&state->children);
     lane->in_flight++;

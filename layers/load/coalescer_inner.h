@@ -156,7 +156,6 @@ struct batch_state {
     enum batch_status status;
     size_t references; /* the loader's, and one for each answer */
     uint64_t started_seq;
-    uint64_t walked; /* by which search for cycles */
     struct deadline deadline;
     struct list out;
     struct list children; /* loads that are made for it */
@@ -192,7 +191,6 @@ struct coalescer {
     size_t batches; /* not freed */
     uint64_t batch_number;
     uint64_t slot_number;
-    uint64_t walk_number;
     uint64_t seq;     /* of overtaking */
     unsigned entered; /* public calls within each other */
     bool flushing;
@@ -285,7 +283,7 @@ bool slot_overtaken(const struct slot *slot);
 /* ---- coalescer_cycle.c ---- */
 
 /* 0, or -CODE_LOADER_FAILED where the load would wait for a batch that waits for it. */
-int cycle_check(struct coalescer *coalescer, const struct load *load, const struct load_key *keys,
-                size_t count, struct error *error);
+int cycle_check(const struct load *load, const struct load_key *keys, size_t count,
+                struct error *error);
 
 #endif

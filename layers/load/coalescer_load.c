@@ -177,7 +177,7 @@ static int check_load(struct coalescer *coalescer, const struct load *load,
     CHECK(load->parent == NULL || load->depth == load->parent->depth + 1);
     int status = check_room(coalescer, load, count, error);
     if (status == 0 && load->parent != NULL) {
-        status = cycle_check(coalescer, load, keys, count, error);
+        status = cycle_check(load, keys, count, error);
     }
     return status;
 }

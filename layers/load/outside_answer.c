@@ -54,7 +54,8 @@ static void fail_key(const struct relation *relation, struct batch *batch, size_
     char text[ERROR_NAME_MAX];
     key_describe(fields, key->bytes, key->size, text, sizeof text);
     error_prefix(kept, "%s of %s: ", relation->relationship->full_name, text);
-    error_relationship(kept, relation->relationship->full_name);
+    error_resource(kept, relation->relationship->source->name);
+    error_relationship(kept, relation->relationship->name);
     struct buffer shown = BUFFER_INIT;
     key_write(&shown, fields, key->bytes, key->size);
     error_key(kept, shown.bytes, shown.size);
@@ -286,7 +287,8 @@ static int misshapen(const struct relation *relation, struct error *error, size_
               "%s: expected a list of %zu answers, one for each record, or a map by primary key, "
               "got %s",
               name, asked, came);
-    error_relationship(error, name);
+    error_resource(error, relation->relationship->source->name);
+    error_relationship(error, relation->relationship->name);
     return -CODE_LOADER_FAILED;
 }
 

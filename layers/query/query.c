@@ -255,7 +255,7 @@ int query_add_load(const struct query_reader *reader, struct query *query, const
     if (status < 0) {
         error_prefix(error, "load %s: ", relationship->name);
         if (error->relationship[0] == '\0') {
-            error_relationship(error, relationship->full_name);
+            error_relationship(error, relationship->name);
         }
         return status;
     }

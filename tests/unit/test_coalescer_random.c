@@ -412,32 +412,56 @@ static void done(struct load *given)
     }
 }
 
-/* Whether a batch, or one that waits for it, has a key of the load at the loader. */
-static bool waits_for_itself(struct sim *sim, const struct model_load *load,
-                             const struct model_batch *batch)
+static bool asks_for(const struct model_load *load, unsigned key)
 {
-    if (batch->loader == load->loader && batch->shown == load->shown) {
-        for (size_t i = 0; i < load->load.count; i++) {
-            if (batch_has(batch, load->keys[i].key)) {
-                return true;
-            }
-        }
-    }
-    for (size_t i = 0; i < LOADS_MAX; i++) {
-        const struct model_load *other = sim->loads[i];
-        if (other == NULL || !other->waits || other->parent == 0 || !same_group(batch, other)) {
-            continue;
-        }
-        const struct model_batch *parent = out_numbered(sim, other->parent);
-        bool waits = false;
-        for (size_t k = 0; k < other->load.count; k++) {
-            waits = waits || (!answered(other, k) && batch_has(batch, other->keys[k].key));
-        }
-        if (parent != NULL && waits && waits_for_itself(sim, load, parent)) {
+    for (size_t i = 0; i < load->load.count; i++) {
+        if (load->keys[i].key == key) {
             return true;
         }
     }
     return false;
+}
+
+static bool asks_for_all(const struct model_load *load, const struct model_batch *batch)
+{
+    bool all = batch->loader == load->loader && batch->shown == load->shown;
+    for (size_t i = 0; all && i < batch->count; i++) {
+        all = asks_for(load, batch->keys[i]);
+    }
+    return all;
+}
+
+/* The number of the one batch for whose loads alone this one is out, or 0. */
+static uint64_t only_parent(struct sim *sim, const struct model_batch *batch)
+{
+    uint64_t parent = 0;
+    for (size_t i = 0; i < LOADS_MAX; i++) {
+        const struct model_load *other = sim->loads[i];
+        bool flies = false;
+        for (size_t k = 0; other != NULL && other->waits && k < other->load.count; k++) {
+            flies = flies || (!answered(other, k) && other->keys[k].expected == batch->number);
+        }
+        if (!flies) {
+            continue;
+        }
+        if (other->parent == 0 || out_numbered(sim, other->parent) == NULL ||
+            (parent != 0 && parent != other->parent)) {
+            return 0;
+        }
+        parent = other->parent;
+    }
+    return parent;
+}
+
+/* Whether the load asks for all keys of a batch that it works for. */
+static bool waits_for_itself(struct sim *sim, const struct model_load *load,
+                             const struct model_batch *batch)
+{
+    while (batch != NULL && !asks_for_all(load, batch)) {
+        uint64_t parent = only_parent(sim, batch);
+        batch = parent != 0 ? out_numbered(sim, parent) : NULL;
+    }
+    return batch != NULL;
 }
 
 /* Keys of the origin that are pending in the load's group, this load's among them. */

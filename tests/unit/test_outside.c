@@ -487,7 +487,7 @@ static const char *answers_json(struct fixture *f)
         assert_true((answer->value != NULL) != (answer->error != NULL));
         if (answer->error != NULL) {
             assert_int_equal(answer->error->code, CODE_LOADER_FAILED);
-            assert_string_equal(answer->error->relationship, f->relation.relationship->full_name);
+            assert_string_equal(answer->error->relationship, f->relation.relationship->name);
             write_text(&out, answer->error->message);
         } else {
             write_records(f->relation.relationship->destination, answer->value, &out);

@@ -532,7 +532,8 @@ static void expect_refused(struct fixture *f, const char *relationship, const ch
         fail_msg("%s: \"%s\", expected \"%s\"", answer, f->error.message, words);
     }
     assert_non_null(strstr(f->error.message, relationship));
-    assert_string_equal(f->error.relationship, relationship);
+    assert_string_equal(f->error.relationship, strchr(relationship, '.') + 1);
+    assert_string_equal(f->error.resource, "person");
     buffer_release(&bytes);
 }
 

@@ -15,14 +15,14 @@
  * still be served for `stale_us` where the loader fails. Empty results are kept
  * too, errors never. Pure: time is given.
  *
- * Eviction: S3-FIFO (a small queue, a main queue, a ghost list), since one pass
- * over many keys that are asked for once does not push out what is asked for
- * often, and a hit costs no more than a counter. */
+ * Eviction: S3-FIFO (a small queue, a main queue, a memory of who was evicted
+ * lately), since one pass over many keys that are asked for once does not push
+ * out what is asked for often, and a hit costs no more than a counter. */
 struct result_cache;
 
 struct result_cache_limits {
     uint64_t bytes_max;
-    uint64_t ttl_us;   /* 0: until it is dropped */
+    uint64_t ttl_us;   /* 0: until it is dropped; else up to a tenth less, by the key */
     uint64_t stale_us; /* 0: not at all */
 };
 
@@ -51,7 +51,9 @@ void result_cache_fill(struct result_cache *cache, const uint8_t *shown, size_t 
                        const uint8_t *key, size_t key_size, const struct record *const *records,
                        size_t count, unsigned field_count, uint64_t now_us);
 
-/* Drops a source's entries, whatever was shown; or all. How many there were. */
+/* Drops a source's entries, whatever was shown; or all. How many there were.
+ * Dropping all takes no longer for many: what is dropped is freed piece by piece
+ * by later fills, and counts against `bytes_max` until then, but not as bytes. */
 uint64_t result_cache_drop(struct result_cache *cache, const uint8_t *key, size_t key_size);
 uint64_t result_cache_drop_all(struct result_cache *cache);
 

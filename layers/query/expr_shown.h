@@ -17,10 +17,10 @@
  * that something was). The actor's facts, the tenant and now() are put in as
  * literals; what has no literal, or is nil, becomes a $param. */
 struct expr_shown {
-    const struct eval *eval;                   /* actor, tenant, now */
-    const struct relationship *relationship;   /* whose `actor` says which facts are shown */
-    struct buffer *text;                       /* filters are appended, with `and` between */
-    struct buffer *params;                     /* name and value, pair after pair */
+    const struct eval *eval;                 /* actor, tenant, now */
+    const struct relationship *relationship; /* whose `actor` says which facts are shown */
+    struct buffer *text;                     /* filters are appended, with `and` between */
+    struct buffer *params;                   /* name and value, pair after pair */
     uint32_t param_count;
     bool dropped;
 };

@@ -54,7 +54,7 @@ class NotSent(errors.Unavailable):
 class Pending:
     """A call that is out."""
 
-    __slots__ = ("call", "msgid", "done", "error", "result", "wake")
+    __slots__ = ("call", "msgid", "done", "error", "result", "is_made", "wake")
 
     def __init__(self, call: Call, msgid: int) -> None:
         self.call = call
@@ -62,13 +62,17 @@ class Pending:
         self.done = False
         self.error: Optional[errors.RelataError] = None
         self.result: Any = None
+        self.is_made = False  # of what came into what the caller gets
         self.wake: Optional[threading.Event] = None  # of a thread that waits while another reads
 
     def value(self) -> Any:
         """What the caller gets, once it is done."""
         if self.error is not None:
             raise self.error
-        return self.call.made(self.result)
+        if not self.is_made:
+            self.result = self.call.made(self.result)
+            self.is_made = True
+        return self.result
 
 
 # Called by whichever thread reads; must not wait.

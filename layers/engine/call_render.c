@@ -82,7 +82,7 @@ int call_render_slice(struct call *call, struct buffer *out, size_t most)
         }
         write_array(out, (uint32_t)count);
     }
-    for (size_t i = 0; i < most && call->rendered_count < count; i++) {
+    for (size_t i = 0; i < most && call->rendered_count < count && !out->failed; i++) {
         int status = render_element(call, &render, call->rendered_count++);
         if (status < 0) {
             return status;

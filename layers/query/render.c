@@ -76,7 +76,9 @@ int render_related(const struct render *render, const struct level_load *load, s
     } else if (loaded->count == 0) {
         write_nil(render->out);
     }
-    for (size_t i = 0; i < loaded->count; i++) {
+    /* An answer that became too large is not gone through to its end: what each
+     * level has multiplies. */
+    for (size_t i = 0; i < loaded->count && !render->out->failed; i++) {
         int status = render_record(render, query, loaded->records[i], load->next,
                                    load->next != NULL ? loaded->positions[i] : 0, error);
         if (status < 0) {

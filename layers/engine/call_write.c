@@ -57,9 +57,14 @@ static int read_condition(struct writing *writing)
         return 0;
     }
     if (options_given(&call->options, OPTION_PARAMS)) {
-        compiler.params = call->options.at[OPTION_PARAMS].at;
-        compiler.params_size =
-            (size_t)(call->options.at[OPTION_PARAMS].end - call->options.at[OPTION_PARAMS].at);
+        struct reader params = call->options.at[OPTION_PARAMS];
+        if (reader_peek(&params) != TOKEN_MAP) {
+            struct token token = reader_next(&params);
+            return error_set(&call->error, CODE_INVALID_REQUEST, "params: expected a map, got %s",
+                             token_describe(&token));
+        }
+        compiler.params = params.at;
+        compiler.params_size = (size_t)(params.end - params.at);
     }
     struct reader in = call->options.at[OPTION_IF];
     int status = expr_compile(&compiler, &in, &writing->condition, &call->error);

@@ -148,7 +148,7 @@ static int find_parts(struct reader *in, bool in_load, struct query_parts *parts
     return 0;
 }
 
-int query_read_select(const struct query_reader *reader, const struct resource *resource,
+int query_read_select(struct query_reader *reader, const struct resource *resource,
                       struct reader *in, struct selection *out, struct error *error)
 {
     struct token list = reader_next(in);
@@ -193,8 +193,8 @@ int query_read_select(const struct query_reader *reader, const struct resource *
 }
 
 /* The name under which a load stands in the record: no other load's, no field's. */
-static int name_load(const struct query_reader *reader, const struct query *query,
-                     struct load_item *item, struct error *error)
+static int name_load(struct query_reader *reader, const struct query *query, struct load_item *item,
+                     struct error *error)
 {
     const struct relationship *relationship = item->relationship;
     const char *name = relationship->name;
@@ -228,17 +228,23 @@ static int name_load(const struct query_reader *reader, const struct query *quer
     return 0;
 }
 
-static int query_read_at(const struct query_reader *reader, const struct resource *resource,
+static int query_read_at(struct query_reader *reader, const struct resource *resource,
                          const struct expr_scope *outer, struct reader *in, unsigned depth,
                          struct query *out, struct error *error);
 
-int query_add_load(const struct query_reader *reader, struct query *query, const char *name,
+int query_add_load(struct query_reader *reader, struct query *query, const char *name,
                    size_t name_size, struct reader *map, unsigned depth, struct error *error)
 {
     if (depth > reader->limits->load_depth) {
         return error_limit_hit(error, CODE_TOO_LARGE, "load_depth", reader->limits->load_depth,
                                depth);
     }
+    if (reader->load_count == QUERY_LOADS_MAX) {
+        return error_set(error, CODE_TOO_LARGE,
+                         "load: a call loads at most %d relationships, all levels together",
+                         QUERY_LOADS_MAX);
+    }
+    reader->load_count++;
     const struct relationship *relationship = resource_need_relationship(
         query->resource, name, name_size, CODE_UNKNOWN_RELATIONSHIP, error);
     if (relationship == NULL) {
@@ -272,7 +278,7 @@ int query_add_load(const struct query_reader *reader, struct query *query, const
     return 0;
 }
 
-static int read_load_map(const struct query_reader *reader, struct query *query, uint32_t count,
+static int read_load_map(struct query_reader *reader, struct query *query, uint32_t count,
                          struct reader *in, unsigned depth, struct error *error)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -291,8 +297,8 @@ static int read_load_map(const struct query_reader *reader, struct query *query,
 }
 
 /* One element of a load: a name, or a map of names to queries. */
-static int read_load_element(const struct query_reader *reader, struct query *query,
-                             struct reader *in, unsigned depth, struct error *error)
+static int read_load_element(struct query_reader *reader, struct query *query, struct reader *in,
+                             unsigned depth, struct error *error)
 {
     struct reader before = *in;
     struct token token = reader_next(in);
@@ -311,7 +317,7 @@ static int read_load_element(const struct query_reader *reader, struct query *qu
                      token_describe(&token));
 }
 
-int query_read_loads(const struct query_reader *reader, struct query *query, struct reader *in,
+int query_read_loads(struct query_reader *reader, struct query *query, struct reader *in,
                      unsigned depth, struct error *error)
 {
     struct reader before = *in;
@@ -349,7 +355,7 @@ static int read_as(struct query_parts *parts, struct query *out, struct error *e
     return 0;
 }
 
-static int read_filter_and_sort(const struct query_reader *reader, struct query_parts *parts,
+static int read_filter_and_sort(struct query_reader *reader, struct query_parts *parts,
                                 const struct expr_scope *scope, struct query *out,
                                 struct error *error)
 {
@@ -374,7 +380,7 @@ static int read_filter_and_sort(const struct query_reader *reader, struct query_
     return status;
 }
 
-static int query_read_at(const struct query_reader *reader, const struct resource *resource,
+static int query_read_at(struct query_reader *reader, const struct resource *resource,
                          const struct expr_scope *outer, struct reader *in, unsigned depth,
                          struct query *out, struct error *error)
 {
@@ -406,7 +412,7 @@ static int query_read_at(const struct query_reader *reader, const struct resourc
     return status;
 }
 
-int query_read(const struct query_reader *reader, const struct resource *resource,
+int query_read(struct query_reader *reader, const struct resource *resource,
                const struct expr_scope *outer, struct reader *in, struct query *out,
                struct error *error)
 {

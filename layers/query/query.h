@@ -47,9 +47,14 @@ struct load_item {
     struct load_item *next;
 };
 
+/* Relationships that one call may load, all levels together: each is work in
+ * the turn that reads the query, and is compared with those beside it. */
+#define QUERY_LOADS_MAX 1000
+
 struct query_reader {
     struct arena *arena;
     const struct limits *limits;
+    unsigned load_count; /* loads read so far */
 };
 
 /* Every field, no filter: what nil means. */
@@ -58,21 +63,21 @@ void query_init(struct query *query, const struct resource *resource);
 /* Reads a query map (nil is an empty one). `outer` is the source's scope for a
  * load's query (so that `parent` means something), else NULL; `depth` counts
  * loads within loads. 0 or a negative code. */
-int query_read(const struct query_reader *reader, const struct resource *resource,
+int query_read(struct query_reader *reader, const struct resource *resource,
                const struct expr_scope *outer, struct reader *in, struct query *out,
                struct error *error);
 
 /* Reads what stands in `select`: a list of field names (nil: all). */
-int query_read_select(const struct query_reader *reader, const struct resource *resource,
+int query_read_select(struct query_reader *reader, const struct resource *resource,
                       struct reader *in, struct selection *out, struct error *error);
 
 /* Reads what stands in `load`: a name, a list of names and maps, or a map. Adds
  * to query->loads. `depth` is 1 for loads of the call itself. */
-int query_read_loads(const struct query_reader *reader, struct query *query, struct reader *in,
+int query_read_loads(struct query_reader *reader, struct query *query, struct reader *in,
                      unsigned depth, struct error *error);
 
 /* Adds one relationship by name with a query map. */
-int query_add_load(const struct query_reader *reader, struct query *query, const char *name,
+int query_add_load(struct query_reader *reader, struct query *query, const char *name,
                    size_t name_size, struct reader *map, unsigned depth, struct error *error);
 
 /* A non-negative integer (a float with an integer's value is taken); nil leaves

@@ -349,6 +349,40 @@ class Limits(ServerCase):
         self.assertIsNone(bystander.call("get", "ticket", 1))
         daemon.wait_for("connection_closed")
 
+    def test_answer_that_multiplies_on_each_level(self):
+        _, client, bystander = self.serve(config="limits: {answer_bytes: 1MiB}\n")
+        client.call("create_many", "ticket", [{"id": i, "team_id": 1} for i in range(1000)])
+        load = {}
+        for name in ["team", "tickets"] * 4:
+            load = {"load": {name: load}}
+        # 1000^4 records, if somebody wrote them.
+        for call in [("get", "team", 1, load), ("read", "team", load),
+                     ("get_many", "team", [1], load),
+                     ("load", "team", [1], "tickets", {"query": load["load"]["tickets"]})]:
+            with self.subTest(call[0]):
+                error = self.assert_refused("too_large", client.call, *call)
+                self.assertIn("answer_bytes", error)
+                self.assertEqual(bystander.call("ping"), "pong")
+
+    def test_many_loads_in_one_call(self):
+        _, client, _ = self.serve()
+
+        def loads(count):
+            return {"load": [{"tickets": {"as": f"t{i}"}} for i in range(count)]}
+        self.assertEqual(len(client.call("get", "team", 1, loads(1000))), 1002)
+        for call in [("get", "team", 1, loads(1001)), ("get", "team", 1, loads(100000)),
+                     ("read", "team", loads(1001)),
+                     ("load", "team", [1], loads(1001)["load"]),
+                     ("get", "ticket", 1, {"load": {"team": loads(1000)}})]:
+            error = self.assert_refused("too_large", client.call, *call)
+            self.assertIn("at most 1000 relationships", error)
+
+    def test_params_of_a_condition_are_a_map(self):
+        _, client, _ = self.serve()
+        error = self.assert_refused("invalid_request", client.call, "update", "team", 1,
+                                    {"name": "blue"}, {"if": "id == 1", "params": 5})
+        self.assertIn("params", error)
+
     def test_limits_are_told_and_named(self):
         daemon, client, _ = self.serve(config="limits: {keys_per_call: 10, frame_bytes: 64KiB}\n")
         limits = client.call("hello", {"errors": "map"})["limits"]

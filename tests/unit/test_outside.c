@@ -193,7 +193,7 @@ static void show(struct fixture *f, const char *query_map, uint64_t made_up_by)
 {
     const struct relationship *relationship = f->relation.relationship;
     const struct expr_scope outer = {.resource = relationship->source};
-    const struct query_reader reader = {.arena = &f->arena, .limits = &f->limits};
+    struct query_reader reader = {.arena = &f->arena, .limits = &f->limits};
     struct buffer map = BUFFER_INIT;
     struct query query;
     json_to_msgpack(query_map, &map);
@@ -315,7 +315,7 @@ static void test_shown_without_memory(void **state)
         f->shown = (struct buffer)BUFFER_INIT;
         /* Only what is made for the text is to lack memory. */
         const struct relationship *relationship = f->relation.relationship;
-        const struct query_reader reader = {.arena = &kept, .limits = &f->limits};
+        struct query_reader reader = {.arena = &kept, .limits = &f->limits};
         struct buffer map = BUFFER_INIT;
         struct query asked;
         json_to_msgpack(query, &map);

@@ -531,7 +531,7 @@ class Faults(Faces):
             thread.start()
         for thread in threads[:3]:
             thread.join()
-        self.assertEqual(late[:3], [0.05, 0.1, 0.05 * 3])
+        self.assertLessEqual({0.05, 0.1, 0.05 * 3}, set(late))
         self.daemon.signal(signal.SIGCONT)
         for thread in threads:
             thread.join()

@@ -54,13 +54,12 @@ static void relation_filled(struct loader *loader, struct batch *batch, size_t k
 {
     struct relation *relation = relation_of(loader);
     const struct related_records *answer = batch->answers[key].value;
+    const struct cached_result result = {.records = answer->records, .count = answer->count};
     if (is_outside(relation) && outside_is_made_up(batch)) {
         return;
     }
     result_cache_fill(relation->cache, batch->shown, batch->shown_size, batch->keys[key].bytes,
-                      batch->keys[key].size, answer->records, answer->count,
-                      relation->relationship->destination->field_count,
-                      relation->owner->shared->now_us);
+                      batch->keys[key].size, &result, relation->owner->shared->now_us);
 }
 
 /* ---- What is shown ---- */
@@ -132,7 +131,7 @@ static int open_cache(struct relation *relation)
     const struct result_cache_limits limits = {.bytes_max = relationship->cache_bytes_max,
                                                .ttl_us = relationship->cache_ttl_us,
                                                .stale_us = relationship->stale_if_error_us};
-    relation->cache = result_cache_create(&limits);
+    relation->cache = result_cache_create(&limits, relationship->destination->field_count);
     if (relation->cache == NULL) {
         return -CODE_OVERLOADED;
     }

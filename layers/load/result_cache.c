@@ -40,6 +40,7 @@ enum {
 
 struct entry {
     struct cached_result result; /* first: results are cast back */
+    struct entry *self;          /* results are given as what nobody changes */
     struct result_cache *cache;
     struct hash_table_node by_both;
     struct hash_table_node by_key; /* in the table where it leads its key's entries */
@@ -47,7 +48,7 @@ struct entry {
     struct list link;              /* in a queue, or in the garbage */
     uint64_t expires_us;
     size_t bytes;
-    const uint8_t *shown; /* the key's bytes follow */
+    uint8_t *shown; /* the key's bytes follow */
     size_t shown_size;
     size_t key_size;
     uint32_t holders;
@@ -65,6 +66,7 @@ struct ghost {
 
 struct result_cache {
     struct result_cache_limits limits;
+    unsigned field_count;
     struct hash_table by_both;
     struct hash_table by_key;
     struct list queues[QUEUE_COUNT]; /* oldest first */
@@ -77,13 +79,15 @@ struct result_cache {
     uint32_t ghost_number; /* of the last one */
 };
 
-struct result_cache *result_cache_create(const struct result_cache_limits *limits)
+struct result_cache *result_cache_create(const struct result_cache_limits *limits,
+                                         unsigned field_count)
 {
     struct result_cache *cache = heap_zero(1, sizeof *cache);
     if (cache == NULL) {
         return NULL;
     }
     cache->limits = *limits;
+    cache->field_count = field_count;
     hash_table_init(&cache->by_both);
     hash_table_init(&cache->by_key);
     for (unsigned i = 0; i < QUEUE_COUNT; i++) {
@@ -406,7 +410,7 @@ const struct cached_result *result_cache_find(struct result_cache *cache, const 
 
 void cached_result_put(struct result_cache *cache, const struct cached_result *result)
 {
-    struct entry *entry = (struct entry *)(uintptr_t)result;
+    struct entry *entry = ((const struct entry *)(const void *)result)->self;
     CHECK(entry->cache == cache && entry->holders > 0 && cache->held > 0);
     entry->holders--;
     cache->held--;
@@ -427,37 +431,40 @@ static size_t room_of(size_t bytes)
  * are sizes of what is in memory, but their sum is watched, since a record may
  * stand in an answer many times. */
 static size_t entry_size(const struct result_cache *cache, size_t key_bytes,
-                         const struct record *const *records, size_t count, unsigned field_count)
+                         const struct cached_result *answer)
 {
     uint64_t most = cache->limits.bytes_max / ANSWER_SHARE;
     uint64_t bytes = sizeof(struct entry) + ENTRY_OVERHEAD + key_bytes;
-    if (count > most / sizeof *records) {
+    if (answer->count > most / sizeof *answer->records) {
         return 0;
     }
-    bytes += count * sizeof *records;
-    for (size_t i = 0; i < count && bytes <= most; i++) {
-        bytes += room_of(record_bytes(records[i], field_count));
+    bytes += answer->count * sizeof *answer->records;
+    for (size_t i = 0; i < answer->count && bytes <= most; i++) {
+        bytes += room_of(record_bytes(answer->records[i], cache->field_count));
     }
     return bytes <= most ? (size_t)bytes : 0;
 }
 
-static struct entry *make_entry(size_t bytes, const struct record *const *records, size_t count,
-                                unsigned field_count)
+static struct entry *make_entry(struct result_cache *cache, size_t bytes,
+                                const struct cached_result *answer)
 {
     struct entry *entry = bytes > 0 ? heap_alloc(bytes - ENTRY_OVERHEAD) : NULL;
     if (entry == NULL) {
         return NULL;
     }
     const struct record **copies = (const struct record **)(entry + 1);
-    uint8_t *at = (uint8_t *)(copies + count);
-    for (size_t i = 0; i < count; i++) {
-        size_t size = record_bytes(records[i], field_count);
-        memcpy(at, records[i], size);
+    uint8_t *at = (uint8_t *)(copies + answer->count);
+    for (size_t i = 0; i < answer->count; i++) {
+        size_t size = record_bytes(answer->records[i], cache->field_count);
+        memcpy(at, answer->records[i], size);
         copies[i] = (const struct record *)(const void *)at;
         at += room_of(size);
     }
-    *entry =
-        (struct entry){.result = {.records = copies, .count = count}, .bytes = bytes, .shown = at};
+    *entry = (struct entry){.result = {.records = copies, .count = answer->count},
+                            .self = entry,
+                            .cache = cache,
+                            .bytes = bytes,
+                            .shown = at};
     list_init(&entry->variants);
     list_init(&entry->link);
     return entry;
@@ -466,7 +473,7 @@ static struct entry *make_entry(size_t bytes, const struct record *const *record
 static void set_key(struct entry *entry, const uint8_t *shown, size_t shown_size,
                     const uint8_t *key, size_t key_size)
 {
-    uint8_t *at = (uint8_t *)(uintptr_t)entry->shown;
+    uint8_t *at = entry->shown;
     if (shown_size > 0) {
         memcpy(at, shown, shown_size);
     }
@@ -476,12 +483,12 @@ static void set_key(struct entry *entry, const uint8_t *shown, size_t shown_size
 }
 
 void result_cache_fill(struct result_cache *cache, const uint8_t *shown, size_t shown_size,
-                       const uint8_t *key, size_t key_size, const struct record *const *records,
-                       size_t count, unsigned field_count, uint64_t now_us)
+                       const uint8_t *key, size_t key_size, const struct cached_result *answer,
+                       uint64_t now_us)
 {
     struct hashes hashes = hashes_of(shown, shown_size, key, key_size);
-    size_t bytes = entry_size(cache, shown_size + key_size, records, count, field_count);
-    struct entry *entry = make_entry(bytes, records, count, field_count);
+    size_t bytes = entry_size(cache, shown_size + key_size, answer);
+    struct entry *entry = make_entry(cache, bytes, answer);
     struct entry *old = find_both(cache, hashes.both, shown, shown_size, key, key_size);
     enum queue queue = is_ghost(cache, hashes.both) ? QUEUE_MAIN : QUEUE_SMALL;
     uint8_t hits = 0;
@@ -495,7 +502,6 @@ void result_cache_fill(struct result_cache *cache, const uint8_t *shown, size_t 
     if (entry == NULL) {
         return;
     }
-    entry->cache = cache;
     entry->hits = hits;
     entry->expires_us = expiry_of(cache, hashes.both, now_us);
     set_key(entry, shown, shown_size, key, key_size);

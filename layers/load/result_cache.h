@@ -33,7 +33,9 @@ struct cached_result {
     size_t count;
 };
 
-struct result_cache *result_cache_create(const struct result_cache_limits *limits);
+/* `field_count` is the destination's. NULL where memory lacks. */
+struct result_cache *result_cache_create(const struct result_cache_limits *limits,
+                                         unsigned field_count);
 /* All results must have been given back. */
 void result_cache_free(struct result_cache *cache);
 
@@ -44,12 +46,12 @@ const struct cached_result *result_cache_find(struct result_cache *cache, const 
                                               size_t key_size, bool stale, uint64_t now_us);
 void cached_result_put(struct result_cache *cache, const struct cached_result *result);
 
-/* Keeps a copy of an answer (replacing one that is there). `field_count` is the
- * destination's. An answer that is larger than a quarter of the cache is not
- * kept, and neither is one without memory: nobody needs to know. */
+/* Keeps a copy of an answer (replacing one that is there). One that is larger
+ * than a quarter of the cache is not kept, and neither is one without memory:
+ * nobody needs to know. */
 void result_cache_fill(struct result_cache *cache, const uint8_t *shown, size_t shown_size,
-                       const uint8_t *key, size_t key_size, const struct record *const *records,
-                       size_t count, unsigned field_count, uint64_t now_us);
+                       const uint8_t *key, size_t key_size, const struct cached_result *answer,
+                       uint64_t now_us);
 
 /* Drops a source's entries, whatever was shown; or all. How many there were.
  * Dropping all takes no longer for many: what is dropped is freed piece by piece

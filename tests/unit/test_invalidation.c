@@ -250,10 +250,10 @@ static const char *const shown_variants[] = {"", "with a query"};
 
 static void fill(struct relation *relation, const uint8_t *key, size_t size)
 {
+    static const struct cached_result nothing = {.count = 0};
     for (size_t i = 0; i < ARRAY_COUNT(shown_variants); i++) {
         result_cache_fill(relation->cache, (const uint8_t *)shown_variants[i],
-                          strlen(shown_variants[i]), key, size, NULL, 0,
-                          relation->relationship->destination->field_count, 0);
+                          strlen(shown_variants[i]), key, size, &nothing, 0);
     }
 }
 

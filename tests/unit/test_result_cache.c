@@ -59,7 +59,7 @@ static void open_cache(struct fixture *f, uint64_t bytes_max, uint64_t ttl_us, u
 {
     const struct result_cache_limits limits = {
         .bytes_max = bytes_max, .ttl_us = ttl_us, .stale_us = stale_us};
-    f->cache = result_cache_create(&limits);
+    f->cache = result_cache_create(&limits, f->resource->field_count);
     assert_non_null(f->cache);
 }
 
@@ -98,8 +98,9 @@ static void fill(struct fixture *f, const char *shown, unsigned key,
 {
     char bytes[24];
     size_t size = key_of(bytes, key);
+    const struct cached_result answer = {.records = records, .count = count};
     result_cache_fill(f->cache, (const uint8_t *)shown, strlen(shown), (const uint8_t *)bytes, size,
-                      records, count, f->resource->field_count, now_us);
+                      &answer, now_us);
 }
 
 static void fill_one(struct fixture *f, const char *shown, unsigned key, int64_t id,
@@ -400,7 +401,7 @@ static void test_without_memory(void **state)
     struct fixture *f = *state;
     const struct result_cache_limits limits = {.bytes_max = 4096};
     heap_fail_at(0);
-    assert_null(result_cache_create(&limits));
+    assert_null(result_cache_create(&limits, 2));
     heap_fail_at(-1);
     open_cache(f, 16384, 0, 0);
     const struct record *record = record_of(f, 1, 20);

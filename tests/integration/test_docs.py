@@ -9,15 +9,21 @@ Every fenced block of README.md, docs/ and the examples' READMEs is looked at:
   json      a filter in the map form, used
   c         compiled; whole programs run too
   sh        is shell; lines that begin with relata or relatad run
+  js, ts    is JavaScript, where Node is there to say so; what it does is tested
+            with the client, as is the Python of the clients' pages
 
 A comment in front of a block says more: `<!-- test: file NAME -->` makes it a
-file of the page's folder, `<!-- test: run -->` runs it there as a whole.
+file of the page's folder, `<!-- test: run -->` runs it there as a whole, and
+`<!-- test: from PATH -->` says that it stands so in a file of the tree, which is
+tested by itself.
 """
 
+import ast
 import glob
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -35,6 +41,9 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#([^)]*))?\)")
 PAGES = sorted(glob.glob(os.path.join(ROOT, "*.md")) +
                glob.glob(os.path.join(ROOT, "docs", "**", "*.md"), recursive=True) +
                glob.glob(os.path.join(ROOT, "examples", "*", "*.md")))
+
+# Pages of clients that have tests of their own: their blocks are no whole programs.
+CLIENTS = ["docs/clients-python.md", "docs/clients-node.md"]
 
 # What docs/expressions.md says its tickets have.
 EXPRESSIONS_SCHEMA = """version: 1
@@ -72,7 +81,8 @@ def blocks(*kinds, page=None):
     """Those of all pages, or of one."""
     found = [Block(path, match) for path in PAGES for match in BLOCK.finditer(read(path))
              if page is None or os.path.relpath(path, ROOT) == page]
-    return [block for block in found if not kinds or block.kind in kinds]
+    return [block for block in found if not kinds or
+            block.kind in kinds and not block.say.startswith("from ")]
 
 
 def with_relationships(text):
@@ -116,11 +126,35 @@ class Docs(relata_test.Case):
     def test_every_kind_is_known(self):
         self.assertGreater(len(blocks()), 30)
         for block in blocks():
-            self.assertIn(block.kind, ("", "python", "yaml", "json", "c", "sh", "ini"), str(block))
+            self.assertIn(block.kind, ("", "python", "yaml", "json", "c", "sh", "ini", "js", "ts"),
+                          str(block))
+
+    def test_parts_of_files(self):
+        """Each block stands in its file as it is, lines that are left out as "..."."""
+        parts = [block for block in blocks() if block.say.startswith("from ")]
+        self.assertGreater(len(parts), 10)
+        for block in parts:
+            text = textwrap.dedent(read(os.path.join(ROOT, block.say[len("from "):])))
+            lines = [line.strip() for line in text.splitlines()]
+            for part in re.split(r"^ *\.\.\.\n", block.text, flags=re.M):
+                shown = [line.strip() for line in part.strip("\n").splitlines()]
+                self.assertTrue(any(lines[at:at + len(shown)] == shown
+                                    for at in range(len(lines))), f"{block}:\n{part}")
+
+    def test_javascript(self):
+        if shutil.which("node") is None:
+            self.skipTest("there is no node")
+        for block in blocks("js"):
+            self.run_command(block, "node", "--check", self.write("shown.mjs", block.text))
+
+    def test_python_of_clients(self):
+        for page in CLIENTS:
+            for block in blocks("python", page=page):
+                compile(block.text, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
     def test_python(self):
         path = self.helpdesk_path()
-        for page in sorted({block.page for block in blocks("python")} - {"README.md"}):
+        for page in sorted({block.page for block in blocks("python")} - {"README.md", *CLIENTS}):
             names = {"SOCKET": path}
             client, *_ = blocks("python", page="docs/protocol.md")
             exec(compile(client.text, str(client), "exec"), names)
@@ -219,7 +253,8 @@ class Docs(relata_test.Case):
 
     def test_pages_that_say_how(self):
         """What stands under a comment, in a folder with a build beside it."""
-        for page in {block.page for block in blocks() if block.say}:
+        for page in {block.page for block in blocks() if block.say == "run"
+                     or block.say.startswith("file ")}:
             self.write("Makefile", "build:\n")
             os.symlink(BUILD, os.path.join(self.folder, "build"))
             for block in blocks(page=page):

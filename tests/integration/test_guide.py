@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import tempfile
 import threading
 import unittest
@@ -272,6 +273,74 @@ class Cached(Case):
         self.client.call("update", "representative", 1, {"priority_threshold": 9})
         self.assert_refused("unavailable", self.client.call, "load", "representative", [1], NAME)
         self.assertEqual(self.client.call("load", "representative", [2], NAME), before[1:2])
+
+
+AFTER = """
+import { connect } from 'relata';
+import * as after from './from_dataloader/after.js';
+
+const client = connect();
+let fetched = 0;
+await after.provide(async (representatives) => {
+    fetched += representatives.length;
+    return client.read('ticket', {
+        filter: 'representative_id in $ids and priority > representative.priority_threshold',
+        params: { ids: representatives.map(({ id }) => id) },
+    });
+});
+
+const said = [];
+async function urgent(...ids) {
+    const loaders = after.loaders({ id: 1 });
+    const loads = ids.map((id) => after.urgent(loaders, id));
+    const tickets = (await Promise.all(loads)).map((each) => each.map(({ id }) => id));
+    said.push({ tickets, fetched });
+    return tickets;
+}
+
+await urgent(1, 2, 3, 2);
+const [[id]] = await urgent(1, 2);
+const ticket = await client.get('ticket', id);
+await after.changeTicket({ ...ticket, representative_id: 2 });
+await urgent(1, 2, 3);
+await after.changeTicketElsewhere(async () => {}, ticket, { ...ticket, representative_id: 3 });
+await urgent(1, 2, 3);
+console.log(JSON.stringify(said));
+await client.close();
+await after.close();
+"""
+
+
+class FromDataLoader(Case):
+    def test_after(self):
+        daemon, client = self.begin("cached")
+        folder = programs.node_folder("examples/helpdesk/providers/node")
+        done = subprocess.run(
+            ["node", "--input-type=module", "-e", AFTER], cwd=folder, text=True,
+            env=dict(os.environ, RELATA_ADDRESS=daemon.address), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=relata_test.PATIENCE_S)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        first, again, changed, told = json.loads(done.stdout)
+        self.assertEqual(first["tickets"], [self.urgent(number) for number in (1, 2, 3, 2)])
+        self.assertEqual(again["tickets"], first["tickets"][:2])
+        moved = first["tickets"][0][0]
+        self.assertNotIn(moved, changed["tickets"][0])
+        self.assertEqual(changed["tickets"][2], first["tickets"][2])
+        self.assertEqual(told["tickets"], changed["tickets"])
+        self.assertEqual([each["fetched"] for each in (first, again, changed, told)], [3, 3, 5, 7])
+
+    @staticmethod
+    def urgent(number):
+        threshold = records("representative")[number - 1]["priority_threshold"]
+        tickets = [(-ticket["priority"], ticket["id"]) for ticket in records("ticket")
+                   if ticket["representative_id"] == number and ticket["status"] == "open"
+                   and ticket["priority"] > threshold]
+        return [key for _, key in sorted(tickets)[:3]]
+
+    def test_before_is_javascript(self):
+        folder = programs.node_folder("examples/helpdesk/providers/node")
+        subprocess.run(["node", "--check", os.path.join(folder, "from_dataloader", "before.js")],
+                       check=True)
 
 
 if __name__ == "__main__":

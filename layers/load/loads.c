@@ -146,7 +146,8 @@ static size_t ask_cache(struct load_step *step)
     return missing;
 }
 
-/* The loader's answers; a failed one may be served from an older good one. */
+/* The loader's answers; a failed one may be served from an older good one, but
+ * not for a `fresh` call, which goes past the cache. */
 static void take_answers(struct load_step *step)
 {
     size_t next = 0;
@@ -158,7 +159,7 @@ static void take_answers(struct load_step *step)
         const struct load_answer *loaded = &step->load.answers[next++];
         answer->records = loaded->value;
         answer->error = loaded->error;
-        if (answer->error != NULL && step->relation->cache != NULL) {
+        if (answer->error != NULL && step->relation->cache != NULL && !step->loads->fresh) {
             take_cached(step, answer, true);
         }
     }
@@ -405,6 +406,10 @@ static int ask_loader(struct load_step *step, size_t missing, uint64_t now_us)
     int status = coalescer_load(loads->relations->shared->coalescer, &step->load, keys, count,
                                 now_us, loads->eval->error);
     step->loading = status == 0;
+    if (status == 0) {
+        /* The coalescer counts what comes to it; the cache's were asked for too. */
+        step->relation->loader.counters.keys += step->answer_count - count;
+    }
     heap_free(keys);
     return status;
 }

@@ -53,9 +53,10 @@ def fill(client, resources=("representative", "ticket")):
 
 
 class Case(relata_test.Case):
-    def begin(self, variant, resources=("representative", "ticket")):
+    def begin(self, variant, resources=("representative", "ticket"), changed=("", "")):
         """A daemon on a variant of the schema, and a client."""
-        daemon = relata_test.Daemon(schema(variant))
+        self.assertIn(changed[0], schema(variant))
+        daemon = relata_test.Daemon(schema(variant).replace(*changed))
         self.addCleanup(daemon.remove)
         if variant == "module":
             programs.module(daemon.folder)
@@ -273,6 +274,22 @@ class Cached(Case):
         self.client.call("update", "representative", 1, {"priority_threshold": 9})
         self.assert_refused("unavailable", self.client.call, "load", "representative", [1], NAME)
         self.assertEqual(self.client.call("load", "representative", [2], NAME), before[1:2])
+
+
+class Stale(Case):
+    def test_last_good_answer(self):
+        daemon, client = self.begin("cached", changed=("ttl: 30s", "ttl: 50ms"))
+        provider = programs.provider(self, "python", NAME, daemon)
+        load = ("load", "representative", [1, 2], NAME)
+        before = client.call(*load)
+        provider.end()
+        failed = self.counters(client)["errors"]
+        # Once its ttl has passed, it is served in the place of the error.
+        relata_test.wait_until(lambda: client.call(*load) == before and
+                               self.counters(client)["errors"] > failed, "a stale answer")
+        client.call("update", "ticket", before[0][0]["id"], {"subject": "Changed"})
+        self.assert_refused("unavailable", client.call, "load", "representative", [1], NAME)
+        self.assertEqual(client.call("load", "representative", [2], NAME), before[1:])
 
 
 AFTER = """

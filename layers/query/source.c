@@ -9,6 +9,8 @@
 
 enum {
     ESTIMATE_MOST = 4096, /* beyond it, ways are alike */
+    START_COST = 8,       /* going down an index, in visits */
+    ESTIMATE_SLICE = 4,   /* entries that an estimate counts for one visit */
     THROUGH_SLICE = 256,
     SEEN_FIRST = 16
 };
@@ -130,6 +132,7 @@ static void consider(struct source *source, const struct access *access, struct 
     }
     uint64_t most = best->access != NULL ? best->cost : ESTIMATE_MOST;
     uint64_t cost = walk_estimate(&source->walk, most);
+    source->debt += START_COST + cost / ESTIMATE_SLICE;
     if (best->access == NULL || cost < best->cost) {
         *best = (struct choice){access, cost};
     }
@@ -189,6 +192,7 @@ static int start_walk(struct source *source, const struct search_input *input)
         return source_lacks_memory(source);
     }
     source->kind = SOURCE_WALK;
+    source->debt += START_COST;
     return 0;
 }
 
@@ -453,6 +457,9 @@ enum run_status source_next(struct source *source, uint64_t *budget, const struc
     case SOURCE_THROUGH:
         return pay_debt(source, budget) ? next_through(source, budget, record) : RUN_MORE;
     case SOURCE_WALK:
+        if (source->debt > 0 && !pay_debt(source, budget)) {
+            return RUN_MORE;
+        }
         break;
     }
     *record = walk_next(&source->walk);

@@ -48,7 +48,7 @@ struct source {
     bool through_ended;
     uint8_t *room; /* a key of several fields */
     size_t room_size;
-    uint64_t debt; /* visits made at the start, not paid for yet */
+    uint64_t debt; /* what the start cost, in visits, and is not paid for yet */
 };
 
 /* How many records of a through resource are followed at the start, so that

@@ -320,7 +320,9 @@ uint64_t walk_estimate(struct walk *walk, uint64_t most)
     uint64_t total = 0;
     for (size_t i = 0; i < walk->item_count && total < most; i++) {
         walk->range.equal[access->in_position] = walk->items[i];
-        total += walk->store->ops->estimate(walk->store, &walk->range, most - total);
+        uint64_t cost = walk->store->ops->estimate(walk->store, &walk->range, most - total);
+        /* To look for what is not there costs as much as one that is. */
+        total += cost > 0 ? cost : 1;
     }
     return total;
 }

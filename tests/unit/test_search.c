@@ -934,6 +934,31 @@ static void test_filter_steps(void **state)
     search_stop(search);
 }
 
+/* To look for related records costs, also where there are none: else a turn of
+ * such looking takes long. */
+static void test_looking_in_vain_is_paid_for(void **state)
+{
+    enum { PAID = 16 };
+    struct world_fixture *f = *state;
+    start(f, "test_looking_in_vain_is_paid_for");
+    static const char text[] = "exists(tickets, priority > 1000)";
+    struct search_spec spec = {.resource = f->team.resource, .filter_count = 1};
+    struct expr_scope scope = {.resource = f->team.resource};
+    struct expr_compiler compiler = compiler_of(f, &scope);
+    assert_int_equal(
+        expr_compile_text(&compiler, text, sizeof text - 1, &spec.filters[0], &f->error), 0);
+    assert_int_equal(search_plan(&spec, &f->request), 0);
+    struct search *search = search_create(&spec, &f->eval);
+    const struct search_input input = {0};
+    uint64_t whole = 1000000, budget = whole, counted = 1, before = f->eval.steps_left;
+    assert_int_equal(search_start(search, &input), 0);
+    assert_int_equal(search_count(search, &budget, &counted), RUN_DONE);
+    assert_int_equal(counted, 0);
+    assert_int_equal(before - f->eval.steps_left, f->team.count);
+    assert_true(whole - budget >= f->team.count * PAID);
+    search_stop(search);
+}
+
 static void test_memory_lacks_at_each_place(void **state)
 {
     struct world_fixture *f = *state;
@@ -1026,6 +1051,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_long_lists, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_searches_use_their_room_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stop_closes_cursors, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_looking_in_vain_is_paid_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_filter_steps, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_lacks_at_each_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_relationships, set_up, tear_down),

@@ -35,7 +35,7 @@ TICKETS = 150
 ROUNDS = 15 if os.environ.get("RELATA_SANITIZE") else 60
 
 
-def schema(variant, kind, sort):
+def schema(variant, kind, sort, shows_actor):
     name = "schema.yaml" if variant == "filter" else f"schema-{variant}.yaml"
     with open(os.path.join(helpdesk.FOLDER, name), encoding="utf-8") as file:
         text = file.read()
@@ -43,6 +43,9 @@ def schema(variant, kind, sort):
     before, head, after = text.partition(f"      {NAME}:\n")
     assert head and "        sort: -priority\n" in after
     after = after.replace("has_many", kind, 1)
+    if shows_actor:
+        assert "actor: none" in after
+        after = after.replace("actor: none", "actor: [level]")
     return before + head + after.replace("        sort: -priority\n", sort, 1)
 
 
@@ -51,7 +54,9 @@ class Loader:
 
     def __init__(self, case, variant, language, name, form):
         self.what = " ".join(filter(None, [variant, language, name]))
-        self.daemon = relata_test.Daemon(schema(variant, *form))
+        # Conditions with the actor are shown to this one, and kept from the others.
+        shows_actor = language == "python" and name == "honouring_the_query"
+        self.daemon = relata_test.Daemon(schema(variant, *form, shows_actor))
         case.addCleanup(self.daemon.remove)
         if variant == "module":
             programs.module(self.daemon.folder)

@@ -241,7 +241,7 @@ class Methods(Faces):
 
     def test_a_pipeline_larger_than_any_buffer(self):
         """The daemon does not take everything before somebody takes its answers."""
-        client = self.client(self.daemon.address)
+        client = self.client(self.daemon.address, timeout=None)
         with client.pipeline() as pipe:
             for _ in range(1000):
                 pipe.get_many("ticket", range(1, 200), select=["subject"])

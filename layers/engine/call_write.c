@@ -34,7 +34,7 @@ static int not_found(struct writing *writing)
 {
     const struct field_list *fields = &writing->resource->primary_key;
     struct error *error = &writing->call->error;
-    char text[ERROR_NAME_MAX];
+    char text[320]; /* more than details hold of a key */
     key_describe(fields, writing->key.bytes, writing->key.size, text, sizeof text);
     error_set(error, CODE_NOT_FOUND, "%s %s is not there", writing->resource->name, text);
     error_resource(error, writing->resource->name);

@@ -55,7 +55,7 @@ static int taken(const struct table *table, const struct identity *identity, str
     }
     const struct resource *resource = table->store.resource;
     const struct field_list *fields = identity != NULL ? &identity->fields : &resource->primary_key;
-    char text[80];
+    char text[320]; /* more than details hold of a key */
     key_describe(fields, table->key.bytes, table->key.size, text, sizeof(text));
     if (identity != NULL) {
         error_set(error, CODE_CONFLICT, "another %s has the identity %s %s already", resource->name,

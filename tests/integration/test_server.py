@@ -182,6 +182,26 @@ class BadInput(ServerCase):
         self.wait_for_connections(client, 2)
 
 
+class Messages(ServerCase):
+    def test_a_long_key_is_said_whole(self):
+        daemon = self.start("""
+version: 1
+resources:
+  membership:
+    primary_key: [team, person]
+    fields: {team: uuid, person: uuid}
+""")
+        client = daemon.connect()
+        key = ["0f0e0d0c-0b0a-4908-8706-050403020100", "00010203-0405-4607-8809-0a0b0c0d0e0f"]
+        record = {"team": key[0], "person": key[1]}
+        client.call("create", "membership", record)
+        for code, call in [("conflict", ("create", "membership", record)),
+                           ("not_found", ("destroy", "membership", key[::-1]))]:
+            error = self.assert_refused(code, client.call, *call)
+            for part in key:
+                self.assertIn(part, error)
+
+
 class Pieces(ServerCase):
     def calls(self):
         calls = [request(i, "create", "ticket", {"id": i, "subject": "s" * (i * 37 % 600)})

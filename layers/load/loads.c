@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "layers/load/level.h"
+#include "layers/load/outside.h"
 #include "layers/load/unique.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
@@ -163,6 +164,24 @@ static void take_answers(struct load_step *step)
             take_cached(step, answer, true);
         }
     }
+}
+
+/* Of a loader that answers keys, only the keys are shared, joined and cached: the
+ * records are those of this moment. */
+static int fetch_records(struct load_step *step)
+{
+    int status = 0;
+    if (!step->relation->relationship->returns_keys) {
+        return 0;
+    }
+    for (size_t i = 0; status == 0 && i < step->answer_count; i++) {
+        struct key_answer *answer = &step->answers[i];
+        if (answer->records != NULL) {
+            status = outside_fetch_again(step->relation, step->loads->eval->arena,
+                                         &answer->records);
+        }
+    }
+    return status < 0 ? no_memory(step->loads) : 0;
 }
 
 /* ---- The cut: what the daemon applies of the query, for each source ---- */
@@ -372,6 +391,10 @@ static void on_loaded(struct load *load)
     step->loading = false;
     step->loaded = true;
     take_answers(step);
+    if (fetch_records(step) < 0) {
+        step_failed(step);
+        return;
+    }
     task_submit(step->loads->relations->shared->tasks, &step->task);
 }
 
@@ -428,6 +451,9 @@ static int step_load(struct load_step *step, uint64_t now_us)
     }
     step->relation->loader.counters.loads++;
     step->relation->loader.counters.keys += step->answer_count;
+    if (fetch_records(step) < 0) {
+        return -CODE_OVERLOADED;
+    }
     task_submit(loads->relations->shared->tasks, &step->task);
     return 0;
 }

@@ -74,6 +74,12 @@ void *outside_extra(const struct batch *batch);
 int outside_take(const struct relation *relation, struct batch *batch, size_t from, size_t count,
                  struct reader *answer, struct error *error);
 
+/* An answer of keys (`returns: keys`) that may have been kept for a while, with
+ * the records as they are stored now, without those that are no more; copied
+ * into the arena. 0, or -CODE_OVERLOADED. */
+int outside_fetch_again(const struct relation *relation, struct arena *arena,
+                        const struct related_records **answer);
+
 /* Fails `count` keys from number `from` on. */
 void outside_fail(const struct relation *relation, struct batch *batch, size_t from, size_t count,
                   const struct error *error);

@@ -416,3 +416,44 @@ int outside_take(const struct relation *relation, struct batch *batch, size_t fr
     }
     return status;
 }
+
+/* ---- Keys that were kept ---- */
+
+static int fetch_one(struct store *store, const struct record *old, struct buffer *key,
+                     struct arena *arena, const struct record **out)
+{
+    const struct resource *resource = store->resource;
+    key->size = 0;
+    *out = NULL;
+    CHECK(key_of_record(resource, &resource->primary_key, old, key));
+    if (key->failed) {
+        return -CODE_OVERLOADED;
+    }
+    const struct record *record = store->ops->find(store, key->bytes, key->size);
+    if (record == NULL) {
+        return 0;
+    }
+    *out = arena_copy(arena, record, record_bytes(record, resource->field_count));
+    return *out == NULL ? -CODE_OVERLOADED : 0;
+}
+
+int outside_fetch_again(const struct relation *relation, struct arena *arena,
+                        const struct related_records **answer)
+{
+    struct store *store = relation->owner->stores[relation->relationship->destination->position];
+    const struct related_records *old = *answer;
+    struct related_records *now = arena_zero(arena, 1, sizeof *now);
+    const struct record **records = arena_alloc(arena, (old->count + 1) * sizeof *records);
+    struct buffer key = BUFFER_INIT;
+    int status = now == NULL || records == NULL ? -CODE_OVERLOADED : 0;
+    for (size_t i = 0; status == 0 && i < old->count; i++) {
+        status = fetch_one(store, old->records[i], &key, arena, &records[now->count]);
+        now->count += status == 0 && records[now->count] != NULL;
+    }
+    buffer_release(&key);
+    if (status == 0) {
+        now->records = records;
+        *answer = now;
+    }
+    return status;
+}

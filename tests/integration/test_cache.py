@@ -34,6 +34,8 @@ resources:
       over: *exact
       keys: {has_many: ticket, manual: remote, actor: none, returns: keys, cache: {ttl: 20ms},
              depends_on: [{ticket: representative_id}]}
+      chosen: {has_many: ticket, manual: remote, actor: none, returns: keys, depends_on: none,
+               cache: {ttl: 1h}}
   ticket:
     fields: {id: integer, representative_id: integer, version: integer}
     indexes: [[representative_id]]
@@ -98,6 +100,27 @@ class Fresh(Case):
         self.assertEqual(self.client.call("load", "representative", [1], "exact"), [[]])
         self.assert_refused("unavailable", self.client.call, "load", "representative", [1],
                             "exact", {"fresh": True})
+
+
+class Keys(Case):
+    def test_records_of_cached_keys_are_those_of_the_moment(self):
+        """What a loader answers is keys; that a record changes does not change them."""
+        self.client.call("create", "representative", {"id": 1})
+        self.client.call("create_many", "ticket",
+                         [{"id": number, "version": 1} for number in (1, 2, 3)])
+        provider = self.provider(lambda request: [[3, 2, 1] for _ in request.keys], "chosen")
+
+        def load():
+            (answer,) = self.client.call("load", "representative", [1], "chosen")
+            return [(ticket["id"], ticket["version"]) for ticket in answer]
+        self.assertEqual(load(), [(3, 1), (2, 1), (1, 1)])
+        self.client.call("update", "ticket", 3, {"version": 2})
+        self.assertEqual(load(), [(3, 2), (2, 1), (1, 1)])
+        self.client.call("destroy", "ticket", 2)
+        self.assertEqual(load(), [(3, 2), (1, 1)])
+        self.client.call("create", "ticket", {"id": 2, "version": 3})
+        self.assertEqual(load(), [(3, 2), (2, 3), (1, 1)])
+        self.assertEqual(provider.sizes, [1])
 
 
 class BusyDestination(Case):

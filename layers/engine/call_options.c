@@ -55,16 +55,11 @@ static int read_tenant(struct call *call)
         return 0;
     }
     struct reader in = call->options.at[OPTION_TENANT];
-    struct token token = reader_next(&in);
-    if (token.kind == TOKEN_INTEGER) {
-        call->eval.tenant = (struct value){.kind = VALUE_INTEGER, .integer = token.integer};
+    struct reader again = in;
+    if (eval_take_tenant(&call->eval, &in)) {
         return 0;
     }
-    if (token.kind == TOKEN_STRING) {
-        call->eval.tenant =
-            (struct value){.kind = VALUE_TEXT, .size = token.size, .bytes = token.bytes};
-        return 0;
-    }
+    struct token token = reader_next(&again);
     return error_set(&call->error, CODE_INVALID_REQUEST,
                      "tenant: expected a text or an integer, got %s", token_describe(&token));
 }
@@ -96,11 +91,7 @@ static void take_parent(struct call *call)
     call->authorize = identity.authorize;
     if (identity.tenant != NULL) {
         struct reader in = reader_of(identity.tenant, identity.tenant_size);
-        struct token token = reader_next(&in);
-        call->eval.tenant =
-            token.kind == TOKEN_INTEGER
-                ? (struct value){.kind = VALUE_INTEGER, .integer = token.integer}
-                : (struct value){.kind = VALUE_TEXT, .size = token.size, .bytes = token.bytes};
+        eval_take_tenant(&call->eval, &in);
     }
 }
 

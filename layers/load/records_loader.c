@@ -161,13 +161,7 @@ static void take_shown(struct work *work)
         eval->actor = actor;
         eval->actor_size = (uint32_t)actor_size;
     }
-    struct token tenant = reader_next(&in);
-    if (tenant.kind == TOKEN_STRING) {
-        eval->tenant =
-            (struct value){.kind = VALUE_TEXT, .size = tenant.size, .bytes = tenant.bytes};
-    } else if (tenant.kind == TOKEN_INTEGER) {
-        eval->tenant = (struct value){.kind = VALUE_INTEGER, .integer = tenant.integer};
-    }
+    eval_take_tenant(eval, &in);
     work->made_up = reader_next(&in).kind != TOKEN_NIL;
 }
 

@@ -50,11 +50,7 @@ static void open_eval(struct application *apply, const struct module_batch *open
                       .error = &apply->instance->problem};
     if (identity.tenant != NULL) {
         struct reader in = reader_of(identity.tenant, identity.tenant_size);
-        struct token token = reader_next(&in);
-        apply->eval.tenant =
-            token.kind == TOKEN_INTEGER
-                ? (struct value){.kind = VALUE_INTEGER, .integer = token.integer}
-                : (struct value){.kind = VALUE_TEXT, .size = token.size, .bytes = token.bytes};
+        eval_take_tenant(&apply->eval, &in);
     }
 }
 

@@ -177,8 +177,8 @@ static int fetch_records(struct load_step *step)
     for (size_t i = 0; status == 0 && i < step->answer_count; i++) {
         struct key_answer *answer = &step->answers[i];
         if (answer->records != NULL) {
-            status = outside_fetch_again(step->relation, step->loads->eval->arena,
-                                         &answer->records);
+            status =
+                outside_fetch_again(step->relation, step->loads->eval->arena, &answer->records);
         }
     }
     return status < 0 ? no_memory(step->loads) : 0;

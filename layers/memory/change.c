@@ -57,12 +57,15 @@ static int taken(const struct table *table, const struct identity *identity, str
     const struct field_list *fields = identity != NULL ? &identity->fields : &resource->primary_key;
     char text[320]; /* more than details hold of a key */
     key_describe(fields, table->key.bytes, table->key.size, text, sizeof(text));
+    /* The field's name where it is one: what the details say, the message says. */
+    const char *field = fields->count == 1 ? resource->fields[fields->fields[0]].name : "";
+    const char *space = fields->count == 1 ? " " : "";
     if (identity != NULL) {
-        error_set(error, CODE_CONFLICT, "another %s has the identity %s %s already", resource->name,
-                  identity->name, text);
+        error_set(error, CODE_CONFLICT, "another %s has the identity %s (%s%s%s) already",
+                  resource->name, identity->name, field, space, text);
     } else {
-        error_set(error, CODE_CONFLICT, "a %s with the primary key %s is there already",
-                  resource->name, text);
+        error_set(error, CODE_CONFLICT, "a %s with the primary key %s%s%s is there already",
+                  resource->name, field, space, text);
     }
     error_resource(error, resource->name);
     if (fields->count == 1) {

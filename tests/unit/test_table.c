@@ -118,7 +118,7 @@ static void test_conflicts_name_what_is_taken(void **state)
     bed.store->ops->begin(bed.store);
     assert_int_equal(bed.store->ops->put(bed.store, NULL, image(7, "Bob", 2), &stored, &error),
                      -CODE_CONFLICT);
-    assert_string_equal(error.message, "a person with the primary key 7 is there already");
+    assert_string_equal(error.message, "a person with the primary key f0 7 is there already");
     assert_string_equal(error.resource, "person");
     assert_string_equal(error.field, "f0");
     assert_int_equal(error.key_size, key_size);
@@ -126,7 +126,8 @@ static void test_conflicts_name_what_is_taken(void **state)
     error = (struct error)ERROR_INIT;
     assert_int_equal(bed.store->ops->put(bed.store, NULL, image(8, "Ann", 2), &stored, &error),
                      -CODE_CONFLICT);
-    assert_string_equal(error.message, "another person has the identity unique \"Ann\" already");
+    assert_string_equal(error.message,
+                        "another person has the identity unique (f1 \"Ann\") already");
     assert_string_equal(error.field, "f1");
     /* Nil is no identity, and one's own is not taken. */
     assert_int_equal(bed.store->ops->put(bed.store, NULL, image(8, NULL, 2), &stored, &error), 0);

@@ -112,16 +112,17 @@ static int collect_keys(struct load_step *step)
 }
 
 static const struct cached_result *find_cached(const struct load_step *step,
-                                               const struct key_answer *answer, bool stale)
+                                               const struct key_answer *answer, bool stale,
+                                               uint64_t now_us)
 {
     return result_cache_find(step->relation->cache, step->shown.bytes, step->shown.size,
-                             step->key_bytes.bytes + answer->start, answer->size, stale,
-                             step->loads->relations->shared->now_us);
+                             step->key_bytes.bytes + answer->start, answer->size, stale, now_us);
 }
 
-static void take_cached(struct load_step *step, struct key_answer *answer, bool stale)
+static void take_cached(struct load_step *step, struct key_answer *answer, bool stale,
+                        uint64_t now_us)
 {
-    answer->cached = find_cached(step, answer, stale);
+    answer->cached = find_cached(step, answer, stale, now_us);
     if (answer->cached != NULL) {
         /* The same shape: kept apart, since the cache knows no relations. */
         static_assert(sizeof(struct cached_result) == sizeof(struct related_records),
@@ -132,14 +133,17 @@ static void take_cached(struct load_step *step, struct key_answer *answer, bool 
     }
 }
 
-/* What the cache has needs no loader; `fresh` goes past it. */
+/* What the cache has needs no loader; `fresh` goes past it. The clock is asked:
+ * the last turn may have been long ago. */
 static size_t ask_cache(struct load_step *step)
 {
+    bool looks = step->relation->cache != NULL && !step->loads->fresh;
+    uint64_t now_us = looks ? relations_clock(step->loads->relations->shared) : 0;
     size_t missing = 0;
     for (size_t i = 0; i < step->answer_count; i++) {
         struct key_answer *answer = &step->answers[i];
-        if (step->relation->cache != NULL && !step->loads->fresh) {
-            take_cached(step, answer, false);
+        if (looks) {
+            take_cached(step, answer, false, now_us);
         }
         answer->asked = answer->cached == NULL;
         missing += answer->asked;
@@ -161,7 +165,7 @@ static void take_answers(struct load_step *step)
         answer->records = loaded->value;
         answer->error = loaded->error;
         if (answer->error != NULL && step->relation->cache != NULL && !step->loads->fresh) {
-            take_cached(step, answer, true);
+            take_cached(step, answer, true, relations_clock(step->loads->relations->shared));
         }
     }
 }

@@ -59,7 +59,7 @@ static void relation_filled(struct loader *loader, struct batch *batch, size_t k
         return;
     }
     result_cache_fill(relation->cache, batch->shown, batch->shown_size, batch->keys[key].bytes,
-                      batch->keys[key].size, &result, relation->owner->shared->now_us);
+                      batch->keys[key].size, &result, relations_clock(relation->owner->shared));
 }
 
 /* ---- What is shown ---- */

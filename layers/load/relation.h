@@ -61,7 +61,7 @@ struct relations_owner {
     const struct outside_loaders *modules;
     const struct outside_loaders *remotes;
     uint64_t now_us;            /* set at each turn */
-    uint64_t (*clock_us)(void); /* within a turn, for latencies; NULL: now_us */
+    uint64_t (*clock_us)(void); /* within a turn and between two; NULL: now_us */
 };
 
 static inline uint64_t relations_clock(const struct relations_owner *shared)

@@ -12,7 +12,7 @@ import unittest
 
 import relata_test
 from provider import Provider
-from relata_test import Refused
+from relata_test import Refused, wait_until
 
 SCHEMA = """
 version: 1
@@ -34,6 +34,7 @@ resources:
       over: *exact
       keys: {has_many: ticket, manual: remote, actor: none, returns: keys, cache: {ttl: 20ms},
              depends_on: [{ticket: representative_id}]}
+      short: {has_many: ticket, manual: remote, actor: none, cache: {ttl: 100ms}}
       chosen: {has_many: ticket, manual: remote, actor: none, returns: keys, depends_on: none,
                cache: {ttl: 1h}}
   ticket:
@@ -100,6 +101,28 @@ class Fresh(Case):
         self.assertEqual(self.client.call("load", "representative", [1], "exact"), [[]])
         self.assert_refused("unavailable", self.client.call, "load", "representative", [1],
                             "exact", {"fresh": True})
+
+
+class Time(Case):
+    """In a daemon with nothing else to do, so that nothing tells it the time."""
+
+    def asked(self):
+        self.client.call("load", "representative", [1], "short")
+        return len(self.requests.sizes)
+
+    def test_ttl(self):
+        self.client.call("create", "representative", {"id": 1})
+        self.requests = self.provider(lambda request: [[]], "short")
+        self.assertEqual(self.asked(), 1)
+        for number in (2, 3):
+            time.sleep(0.15)
+            self.assertEqual(self.asked(), number)
+
+    def test_ttl_begins_with_the_answer(self):
+        self.client.call("create", "representative", {"id": 1})
+        self.requests = self.provider(lambda request: (time.sleep(0.3), [[]])[1], "short")
+        # Enough of them that one is answered within the ttl, however busy the machine is.
+        wait_until(lambda: self.asked() == self.asked(), "an answer from the cache")
 
 
 class Keys(Case):

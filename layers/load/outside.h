@@ -67,7 +67,9 @@ void *outside_extra(const struct batch *batch);
 /* Takes a loader's answer for `count` keys from number `from` on: a list in
  * their order, or a map by the source's primary key. Fills batch->answers for
  * them: related records from the batch's arena (or, where the relationship
- * `returns: keys`, from the destination's store), or an error for one source.
+ * `returns: keys`, from the destination's store, one with nothing but its key for
+ * a record that is not there: outside_fetch_again leaves those out), or an error
+ * for one source.
  * Destination records are checked against their resource; one that does not fit
  * fails its source. 0; or -CODE_LOADER_FAILED with what came where the answer
  * as a whole is misshapen (then nothing is filled), -CODE_OVERLOADED. */

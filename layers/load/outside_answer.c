@@ -129,8 +129,30 @@ static int take_record(struct taking *taking, struct reader *in)
     return status < 0 ? status : push(taking, record);
 }
 
-/* A key: the record is fetched from its home; an absent one is left out. Copied,
- * since the answer may outlive the turn. */
+/* A record that has only the key in `taking->key`: it keeps its place among the
+ * cached, should it come to be there. */
+static int take_absent(struct taking *taking)
+{
+    const struct resource *resource = taking->destination;
+    const struct field_list *fields = &resource->primary_key;
+    struct reader in = reader_of(taking->key.bytes, taking->key.size);
+    struct record *record = NULL;
+    memset(taking->draft.parts, 0, sizeof *taking->draft.parts * resource->field_count);
+    for (unsigned i = 0; i < fields->count; i++) {
+        size_t size = 0;
+        struct record_part *part = &taking->draft.parts[fields->fields[i]];
+        CHECK(reader_value(&in, &part->bytes, &size));
+        part->size = (uint32_t)size;
+    }
+    int status = fill_absent(taking);
+    if (status == 0) {
+        status = record_draft_build(&taking->draft, &taking->batch->arena, &record, &taking->error);
+    }
+    return status < 0 ? status : push(taking, record);
+}
+
+/* A key: the record is fetched from its home. Copied, since the answer may
+ * outlive the turn. */
 static int take_key(struct taking *taking, struct reader *in)
 {
     const struct resource *destination = taking->destination;
@@ -142,7 +164,7 @@ static int take_key(struct taking *taking, struct reader *in)
     }
     const struct record *record = store->ops->find(store, taking->key.bytes, taking->key.size);
     if (record == NULL) {
-        return 0;
+        return taking->key.failed ? no_memory(taking) : take_absent(taking);
     }
     record =
         arena_copy(&taking->batch->arena, record, record_bytes(record, destination->field_count));

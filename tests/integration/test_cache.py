@@ -131,7 +131,7 @@ class Keys(Case):
         self.client.call("create", "representative", {"id": 1})
         self.client.call("create_many", "ticket",
                          [{"id": number, "version": 1} for number in (1, 2, 3)])
-        provider = self.provider(lambda request: [[3, 2, 1] for _ in request.keys], "chosen")
+        provider = self.provider(lambda request: [[4, 3, 2, 1] for _ in request.keys], "chosen")
 
         def load():
             (answer,) = self.client.call("load", "representative", [1], "chosen")
@@ -143,6 +143,8 @@ class Keys(Case):
         self.assertEqual(load(), [(3, 2), (1, 1)])
         self.client.call("create", "ticket", {"id": 2, "version": 3})
         self.assertEqual(load(), [(3, 2), (2, 3), (1, 1)])
+        self.client.call("create", "ticket", {"id": 4, "version": 4}) # it was answered too
+        self.assertEqual(load(), [(4, 4), (3, 2), (2, 3), (1, 1)])
         self.assertEqual(provider.sizes, [1])
 
 

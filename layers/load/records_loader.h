@@ -15,4 +15,7 @@ bool records_loader_cancel(struct relation *relation, struct batch *batch);
 void records_loader_shown(const struct relation *relation, const struct eval *eval,
                           uint64_t made_up_by, struct buffer *out);
 
+/* Whether the batch's sources were made up by a loader. */
+bool records_loader_is_made_up(const struct batch *batch);
+
 #endif

@@ -55,7 +55,7 @@ static void relation_filled(struct loader *loader, struct batch *batch, size_t k
     struct relation *relation = relation_of(loader);
     const struct related_records *answer = batch->answers[key].value;
     const struct cached_result result = {.records = answer->records, .count = answer->count};
-    if (is_outside(relation) && outside_is_made_up(batch)) {
+    if (is_outside(relation) ? outside_is_made_up(batch) : records_loader_is_made_up(batch)) {
         return;
     }
     result_cache_fill(relation->cache, batch->shown, batch->shown_size, batch->keys[key].bytes,

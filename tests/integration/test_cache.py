@@ -40,6 +40,8 @@ resources:
   ticket:
     fields: {id: integer, representative_id: integer, version: integer}
     indexes: [[representative_id]]
+    relationships:
+      alike: {has_many: ticket, manual: {filter: version == parent.version}, cache: {ttl: 1h}}
 """
 
 SLOW = bool(os.environ.get("RELATA_SANITIZE"))
@@ -146,6 +148,20 @@ class Keys(Case):
         self.client.call("create", "ticket", {"id": 4, "version": 4}) # it was answered too
         self.assertEqual(load(), [(4, 4), (3, 2), (2, 3), (1, 1)])
         self.assertEqual(provider.sizes, [1])
+
+
+class MadeUp(Case):
+    def test_results_of_made_up_records_are_not_kept(self):
+        """They mean nothing to another call, and would only take room."""
+        self.client.call("create", "representative", {"id": 1})
+        self.client.call("create", "ticket", {"id": 1, "version": 7})
+        self.provider(lambda request: [[{"id": 5, "version": 7}] for _ in request.keys], "exact")
+        ((ticket,),) = self.client.call("load", "representative", [1], "exact",
+                                        {"query": {"load": ["alike"]}})
+        self.assertEqual([alike["id"] for alike in ticket["alike"]], [1])
+        self.assertEqual(self.client.call("invalidate", "ticket.alike"), 0)
+        self.client.call("load", "ticket", [1], "alike")
+        self.assertEqual(self.client.call("invalidate", "ticket.alike"), 1)
 
 
 class BusyDestination(Case):

@@ -36,10 +36,10 @@ struct engine {
     struct coalescer *coalescer;
     struct task_queue tasks;
     struct remote *remote;
-    struct outside_loaders remotes;     /* remote.h as relations see it */
-    struct relations_owner shared; /* what relations of all realms share */
-    uint64_t call_number;          /* of the last call */
-    struct realm *realm;           /* of the schema in force */
+    struct outside_loaders remotes; /* remote.h as relations see it */
+    struct relations_owner shared;  /* what relations of all realms share */
+    uint64_t call_number;           /* of the last call */
+    struct realm *realm;            /* of the schema in force */
     struct list realms;
     struct list calls; /* under way, of struct call */
     uint64_t now_us;

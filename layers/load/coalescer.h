@@ -35,21 +35,21 @@ enum { COALESCER_DEPTH_MAX = 8 };
 enum { COALESCER_QUANTUM = 32 };
 
 /* What `stats` tells of a relationship. */
-#define LOADER_COUNTERS(X)                                                     \
-    X(loads, "calls")                                                          \
-    X(keys, "keys that they asked for")                                        \
-    X(unique_keys, "keys sent to the loader")                                  \
-    X(batches, "batches sent")                                                 \
-    X(groups, "batch groups opened")                                           \
-    X(joined, "keys that shared one already waiting or in flight")             \
-    X(cache_hits, "keys answered from the result cache")                       \
-    X(errors, "failed batches and failed single keys")                         \
+#define LOADER_COUNTERS(X)                                         \
+    X(loads, "calls")                                              \
+    X(keys, "keys that they asked for")                            \
+    X(unique_keys, "keys sent to the loader")                      \
+    X(batches, "batches sent")                                     \
+    X(groups, "batch groups opened")                               \
+    X(joined, "keys that shared one already waiting or in flight") \
+    X(cache_hits, "keys answered from the result cache")           \
+    X(errors, "failed batches and failed single keys")             \
     X(batch_max, "keys of the largest batch")
 
 /* A loader, embedded in whoever implements it; registered with the coalescer. */
 struct loader {
-    const char *name;              /* "representative.tickets", for errors */
-    struct batch_limits limits;    /* may change at any time; 0 in max_size, max_bytes and
+    const char *name;           /* "representative.tickets", for errors */
+    struct batch_limits limits; /* may change at any time; 0 in max_size, max_bytes and
                                       max_in_flight counts as 1, in timeout_us as none */
     /* Starts on a batch. It must end in coalescer_complete or coalescer_fail,
      * exactly once, later or before `start` returns. */
@@ -95,20 +95,20 @@ struct load_answer {
 struct load {
     /* Set by the caller. */
     struct loader *loader;
-    uint64_t origin;               /* whose turn it takes: a connection's id */
-    const uint8_t *shown;          /* what the loader is shown beside the keys (query,
+    uint64_t origin;      /* whose turn it takes: a connection's id */
+    const uint8_t *shown; /* what the loader is shown beside the keys (query,
                                       actor, tenant): part of the group's key */
     uint32_t shown_size;
-    uint32_t depth;                /* nesting: 0, or the depth of `parent` + 1 */
-    struct batch *parent;          /* the batch that this load works for, or NULL */
-    bool fresh;                    /* join nothing that is in flight */
-    uint64_t deadline_us;          /* 0: none */
+    uint32_t depth;       /* nesting: 0, or the depth of `parent` + 1 */
+    struct batch *parent; /* the batch that this load works for, or NULL */
+    bool fresh;           /* join nothing that is in flight */
+    uint64_t deadline_us; /* 0: none */
     /* All answers are there. Called exactly once, never from inside
      * coalescer_load. The answers stay valid until load_release. */
     void (*done)(struct load *load);
 
     /* Set by the coalescer. */
-    struct load_answer *answers;   /* one for each key, in order; empty until it is there */
+    struct load_answer *answers; /* one for each key, in order; empty until it is there */
     size_t count;
     size_t missing;
     struct load_state *state;
@@ -175,20 +175,20 @@ size_t coalescer_waiting(const struct coalescer *coalescer);
 /* ---- For loaders: what a batch is ---- */
 
 struct batch {
-    struct list link;              /* the loader's to use while it has the batch */
+    struct list link; /* the loader's to use while it has the batch */
     struct loader *loader;
     uint32_t depth;
-    uint64_t number;               /* daemon-wide */
+    uint64_t number; /* daemon-wide */
     const uint8_t *shown;
     uint32_t shown_size;
-    size_t count;                  /* never 0, at most limits.max_size */
-    const struct load_key *keys;   /* each once, in the order first asked; the bytes are
+    size_t count;                /* never 0, at most limits.max_size */
+    const struct load_key *keys; /* each once, in the order first asked; the bytes are
                                       the batch's and last as long as it does */
-    struct load_answer *answers;   /* to be filled by the loader, in the same order */
-    struct arena arena;            /* for answers; dropped when the last user is done */
+    struct load_answer *answers; /* to be filled by the loader, in the same order */
+    struct arena arena;          /* for answers; dropped when the last user is done */
     uint64_t started_us;
-    uint64_t deadline_us;          /* 0: none */
-    void *context;                 /* the loader's */
+    uint64_t deadline_us; /* 0: none */
+    void *context;        /* the loader's */
     struct batch_state *state;
 };
 

@@ -42,7 +42,7 @@ struct relation {
     uint64_t *looks_at;         /* bits: all whose writes affect any */
     struct result_cache *cache; /* NULL: results are not kept */
     size_t in_flight;           /* batches that did not end in the turn they began */
-    struct list active;         /* in owner->active: a write may have to drop or overtake something */
+    struct list active; /* in owner->active: a write may have to drop or overtake something */
 };
 
 /* A loader's answer for one key. */

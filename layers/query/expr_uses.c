@@ -330,7 +330,7 @@ bool expr_equals_parent(const struct expr *expr, uint16_t parent_field, uint16_t
     size_t count = expr == NULL ? 0 : expr_conjuncts(expr, conjuncts, 16);
     for (size_t i = 0; i < count; i++) {
         const struct node *operand = conjuncts[i].operand;
-        if (conjuncts[i].operator == CONJUNCT_EQUAL && operand->kind == NODE_FIELD &&
+        if (conjuncts[i].operator== CONJUNCT_EQUAL && operand->kind == NODE_FIELD &&
             operand->ref.path.up == 1 && operand->ref.path.hop_count == 0 &&
             operand->ref.field->position == parent_field) {
             *field = conjuncts[i].field;

@@ -24,6 +24,7 @@ class Provider:
         self.out = set()
         self.twice = False
         self.lock = threading.Lock()
+        self.primary_keys = {}
         self.waiting = {}
         self.last_id = 0
         self.closed = threading.Event()
@@ -32,6 +33,8 @@ class Provider:
         self.provide(name, **options)
 
     def provide(self, name, **options):
+        resource = name.partition(".")[0]
+        self.primary_keys[resource] = self.call("schema")["resources"][resource]["primary_key"]
         assert self.call("provide", name, options) is True
 
     def _send(self, message):
@@ -65,7 +68,7 @@ class Provider:
 
     def _take(self, request):
         assert request.method == "load_relationship", request.method
-        keys = {(request.name, record["id"]) for record in request.records}
+        keys = {(request.name, key) for key in request.keys}
         with self.lock:
             self.sizes.append(len(request.records))
             self.busy += 1
@@ -99,13 +102,17 @@ class Provider:
 
 
 class Request:
+    """`keys` are those of the records; composite ones are tuples."""
+
     def __init__(self, provider, msgid, method, params):
         self.provider = provider
         self.msgid = msgid
         self.method = method
         self.resource, self.relationship, self.records, self.options, self.context = params
         self.name = f"{self.resource}.{self.relationship}"
-        self.keys = [record.get("id") for record in self.records]
+        field = provider.primary_keys[self.resource]
+        self.keys = [record[field] if isinstance(field, str)
+                     else tuple(record[name] for name in field) for record in self.records]
 
     def read(self, method, *params):
         """Through the same connection, for this batch."""

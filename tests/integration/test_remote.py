@@ -448,17 +448,23 @@ class TooLarge(Case):
 
 
 class Batches(Case):
-    def test_500_loads(self):
-        def answer(request):
-            time.sleep(0.005)
-            return one_each(request)
-        provider = self.provider(answer=answer, max_in_flight=4)
-        clients = [self.daemon.connect() for _ in range(10)]
-        for client in clients:
-            client.call("ping")
+    IN_FLIGHT = 4
+    TAKES_S = 0.005
+
+    def answer(self, request):
+        began = time.monotonic()
+        time.sleep(self.TAKES_S)
+        self.spent.append(time.monotonic() - began)
+        return one_each(request)
+
+    def load_500(self, provider, clients):
+        """From all connections at once, a key each. How long that took, and how long
+        its batches alone had to take, as slow as this machine is just now."""
+        self.spent = []
+        provider.sizes.clear()
         began = time.monotonic()
         for number in range(500):
-            clients[number % 10].send(request(
+            clients[number % len(clients)].send(request(
                 number, "load", "node", [1 + number], "related"))
         for client in clients:
             for number, (error, result) in client.receive_answers(50).items():
@@ -466,11 +472,42 @@ class Batches(Case):
                 self.assertEqual(ids(result), [[1001 + number]])
         took = time.monotonic() - began
         self.assertEqual(sum(provider.sizes), 500)
-        self.assertLess(len(provider.sizes), 100)
-        self.assertGreater(max(provider.sizes), 5)
-        self.assertLessEqual(provider.busiest, 4)
+        self.assertEqual(len(self.spent), len(provider.sizes))
+        self.assertLessEqual(provider.busiest, self.IN_FLIGHT)
         self.assertFalse(provider.twice)
-        self.assertLess(took, 500 * 0.005 / 2) # far from the sum
+        return took, sum(self.spent) / self.IN_FLIGHT
+
+    def rounds_of_500(self, provider):
+        """The best of some rounds: others may use the machine too."""
+        clients = [self.daemon.connect() for _ in range(10)]
+        for client in clients:
+            client.call("ping")
+        before = self.client.call("stats")["relationships"][RELATED]["batches"]
+        batches = 0
+        over = []
+        for _ in range(5):
+            took, cost = self.load_500(provider, clients)
+            batches += len(provider.sizes)
+            over.append(took - 1.5 * cost)
+        after = self.client.call("stats")["relationships"][RELATED]["batches"]
+        # What one took and all had to send is small beside the 2.5 s of 500 answers.
+        self.assertLess(min(over), 500 * self.TAKES_S / 15)
+        return batches, after - before
+
+    def test_500_loads(self):
+        provider = self.provider(answer=self.answer, max_in_flight=self.IN_FLIGHT)
+        batches, counted = self.rounds_of_500(provider)
+        self.assertEqual(batches, counted)
+        self.assertLess(batches, 5 * 100)
+        self.assertGreater(max(provider.sizes), 5)
+
+    def test_500_loads_in_small_batches(self):
+        """Whose time is most of it: one after the other they would be late."""
+        provider = self.provider(answer=self.answer, max_in_flight=self.IN_FLIGHT, max_size=5)
+        batches, _ = self.rounds_of_500(provider)
+        self.assertGreaterEqual(batches, 5 * 100)
+        self.assertEqual(max(provider.sizes), 5)
+        self.assertEqual(provider.busiest, self.IN_FLIGHT)
 
     def test_same_keys(self):
         provider = self.provider(answer=lambda request: (time.sleep(0.005), one_each(request))[1])

@@ -1,18 +1,16 @@
 #include "layers/load/loads.h"
 
-#include <assert.h>
 #include <stddef.h>
-#include <string.h>
 
 #include "layers/load/level.h"
+#include "layers/load/load_step.h"
 #include "layers/load/outside.h"
 #include "layers/load/unique.h"
 #include "protocol/base/check.h"
-#include "protocol/base/heap.h"
 
 /* The happy path of one item (a relationship of a level) is
  *
- *   step_start -> coalescer_load -> on_loaded -> [cut, sliced] -> step_finish
+ *   step_start -> [keys, sliced] -> on_answers -> [cut, sliced] -> step_finish
  *                                                                   |
  *                    the items of the next level, in the same way <-+
  *
@@ -21,43 +19,8 @@
  * fails the whole. A key that failed fails its source alone: it stands as an
  * error in the level, and rendering decides what that means. */
 
-struct load_step {
-    struct load load; /* first: loads are cast back */
-    struct task task; /* the cut */
-    struct list link; /* in loads->items */
-    struct loads *loads;
-    struct relation *relation;
-    struct level *level;
-    struct level_load *out;
-    bool loading;               /* the coalescer has it */
-    bool loaded;                /* its answers are held */
-    uint32_t *key_of;           /* a source's key, NO_KEY where nothing joins */
-    struct key_answer *answers; /* of the keys, each once */
-    size_t answer_count;
-    struct buffer shown; /* what the loader is shown: with a key, the cache's key */
-    struct buffer key_bytes;
-    /* The cut: what is applied for each source. */
-    bool searching_needed; /* a filter or a sort of the caller's, or per source */
-    struct search_spec spec;
-    struct search *search;
-    struct search_input input;
-    struct expr_records source;
-    bool searching;
-    size_t at; /* the source being cut */
-};
-
-/* The answer of one key: the loader's, or a cached one. */
-struct key_answer {
-    const struct related_records *records;
-    const struct error *error;
-    const struct cached_result *cached; /* held until loads_release */
-    uint32_t start;                     /* of the key in key_bytes */
-    uint32_t size;
-    const struct record *source;
-    bool asked; /* of the loader */
-};
-
-enum { NO_KEY = UINT32_MAX };
+/* Levels of so many records are asked for at once; larger ones go to the queue. */
+enum { KEYS_AT_ONCE = 2000 };
 
 static void step_failed(struct load_step *step);
 static int level_start(struct loads *loads, struct level *level, uint64_t now_us);
@@ -65,109 +28,6 @@ static int level_start(struct loads *loads, struct level *level, uint64_t now_us
 static int no_memory(struct loads *loads)
 {
     return error_set(loads->eval->error, CODE_OVERLOADED, "no memory for the loads of this call");
-}
-
-/* ---- Keys ---- */
-
-static bool key_of_source(const struct load_step *step, const struct record *record,
-                          struct buffer *out)
-{
-    const struct relationship *relationship = step->relation->relationship;
-    return relationship->manual ? key_of_record(relationship->source,
-                                                &relationship->source->primary_key, record, out)
-                                : search_relationship_key(relationship, record, out);
-}
-
-/* The keys of a level's records, each once; key_of leads from a record to its
- * key. */
-static int collect_keys(struct load_step *step)
-{
-    const struct level *level = step->level;
-    struct buffer *bytes = &step->key_bytes;
-    struct unique_keys unique;
-    if (unique_keys_init(&unique, level->count) < 0) {
-        return -CODE_OVERLOADED;
-    }
-    for (size_t i = 0; i < level->count; i++) {
-        size_t start = bytes->size;
-        step->key_of[i] = NO_KEY;
-        if (!key_of_source(step, level->records[i], bytes)) {
-            continue;
-        }
-        if (bytes->failed || bytes->size > UINT32_MAX) {
-            break;
-        }
-        size_t size = bytes->size - start;
-        uint32_t count = (uint32_t)step->answer_count;
-        step->key_of[i] = unique_keys_add(&unique, bytes->bytes, start, size, count);
-        if (step->key_of[i] < count) {
-            buffer_truncate(bytes, start); /* asked before in this level */
-            continue;
-        }
-        step->answers[step->answer_count++] = (struct key_answer){
-            .start = (uint32_t)start, .size = (uint32_t)size, .source = level->records[i]};
-    }
-    unique_keys_release(&unique);
-    return bytes->failed || bytes->size > UINT32_MAX ? -CODE_OVERLOADED : 0;
-}
-
-static const struct cached_result *find_cached(const struct load_step *step,
-                                               const struct key_answer *answer, bool stale,
-                                               uint64_t now_us)
-{
-    return result_cache_find(step->relation->cache, step->shown.bytes, step->shown.size,
-                             step->key_bytes.bytes + answer->start, answer->size, stale, now_us);
-}
-
-static void take_cached(struct load_step *step, struct key_answer *answer, bool stale,
-                        uint64_t now_us)
-{
-    answer->cached = find_cached(step, answer, stale, now_us);
-    if (answer->cached != NULL) {
-        /* The same shape: kept apart, since the cache knows no relations. */
-        static_assert(sizeof(struct cached_result) == sizeof(struct related_records),
-                      "a cached result is related records");
-        answer->records = (const struct related_records *)(const void *)answer->cached;
-        answer->error = NULL;
-        step->relation->loader.counters.cache_hits++;
-    }
-}
-
-/* What the cache has needs no loader; `fresh` goes past it. The clock is asked:
- * the last turn may have been long ago. */
-static size_t ask_cache(struct load_step *step)
-{
-    bool looks = step->relation->cache != NULL && !step->loads->fresh;
-    uint64_t now_us = looks ? relations_clock(step->loads->relations->shared) : 0;
-    size_t missing = 0;
-    for (size_t i = 0; i < step->answer_count; i++) {
-        struct key_answer *answer = &step->answers[i];
-        if (looks) {
-            take_cached(step, answer, false, now_us);
-        }
-        answer->asked = answer->cached == NULL;
-        missing += answer->asked;
-    }
-    return missing;
-}
-
-/* The loader's answers; a failed one may be served from an older good one, but
- * not for a `fresh` call, which goes past the cache. */
-static void take_answers(struct load_step *step)
-{
-    size_t next = 0;
-    for (size_t i = 0; i < step->answer_count; i++) {
-        struct key_answer *answer = &step->answers[i];
-        if (!answer->asked) {
-            continue;
-        }
-        const struct load_answer *loaded = &step->load.answers[next++];
-        answer->records = loaded->value;
-        answer->error = loaded->error;
-        if (answer->error != NULL && step->relation->cache != NULL && !step->loads->fresh) {
-            take_cached(step, answer, true, relations_clock(step->loads->relations->shared));
-        }
-    }
 }
 
 /* Of a loader that answers keys, only the keys are shared, joined and cached: the
@@ -256,17 +116,6 @@ static void cut_plainly(const struct load_step *step, const struct related_recor
     out->count = count;
 }
 
-/* The answer of source `at`, NULL where it has none (or the error is noted). */
-static const struct related_records *answer_of(struct load_step *step, size_t at)
-{
-    uint32_t key = step->key_of[at];
-    if (key == NO_KEY) {
-        return NULL;
-    }
-    step->out->results[at].error = step->answers[key].error;
-    return step->answers[key].error != NULL ? NULL : step->answers[key].records;
-}
-
 /* Cuts source `at` by a search over the loader's answer. */
 static enum run_status cut_by_search(struct load_step *step, const struct related_records *answer,
                                      uint64_t *budget, struct loaded *out)
@@ -293,8 +142,12 @@ static bool cut_run(struct task *task, uint64_t *budget)
 {
     struct load_step *step = CONTAINER_OF(task, struct load_step, task);
     for (; step->at < step->level->count; step->at++) {
+        if (*budget == 0) {
+            return false;
+        }
+        --*budget;
         struct loaded *out = &step->out->results[step->at];
-        const struct related_records *answer = answer_of(step, step->at);
+        const struct related_records *answer = load_keys_answer(step, step->at, &out->error);
         if (answer == NULL || answer->count == 0) {
             continue;
         }
@@ -389,76 +242,38 @@ static int step_finish(struct load_step *step)
     return 0;
 }
 
-static void on_loaded(struct load *load)
+static void on_answers(struct load_step *step)
 {
-    struct load_step *step = (struct load_step *)load;
-    step->loading = false;
-    step->loaded = true;
-    take_answers(step);
     if (fetch_records(step) < 0) {
         step_failed(step);
         return;
     }
+    task_init(&step->task, cut_run);
     task_submit(step->loads->relations->shared->tasks, &step->task);
 }
 
-/* Sends the keys that the cache did not have to the coalescer. */
-static int ask_loader(struct load_step *step, size_t missing, uint64_t now_us)
+static bool keys_run(struct task *task, uint64_t *budget)
 {
-    struct loads *loads = step->loads;
-    struct load_key *keys = heap_zero(missing, sizeof *keys);
-    if (keys == NULL) {
-        return no_memory(loads);
+    struct load_step *step = CONTAINER_OF(task, struct load_step, task);
+    int status = load_keys_run(step, budget, step->loads->relations->shared->now_us);
+    if (status == LOAD_KEYS_MORE) {
+        return false;
     }
-    bool manual = step->relation->relationship->manual;
-    size_t count = 0;
-    for (size_t i = 0; i < step->answer_count; i++) {
-        const struct key_answer *answer = &step->answers[i];
-        if (answer->asked) {
-            keys[count++] = (struct load_key){.bytes = step->key_bytes.bytes + answer->start,
-                                              .size = answer->size,
-                                              .source = answer->source,
-                                              .source_size = manual ? answer->source->size : 0};
-        }
+    if (status < 0) {
+        step_failed(step);
     }
-    step->load.loader = &step->relation->loader;
-    step->load.origin = loads->origin;
-    step->load.shown = step->shown.bytes;
-    step->load.shown_size = (uint32_t)step->shown.size;
-    step->load.fresh = loads->fresh;
-    step->load.parent = loads->parent;
-    step->load.depth = loads->parent != NULL ? loads->parent->depth + 1 : 0;
-    step->load.deadline_us = loads->deadline_us;
-    step->load.done = on_loaded;
-    int status = coalescer_load(loads->relations->shared->coalescer, &step->load, keys, count,
-                                now_us, loads->eval->error);
-    step->loading = status == 0;
-    if (status == 0) {
-        /* The coalescer counts what comes to it; the cache's were asked for too. */
-        step->relation->loader.counters.keys += step->answer_count - count;
-    }
-    heap_free(keys);
-    return status;
+    return true;
 }
 
-static int step_load(struct load_step *step, uint64_t now_us)
+/* A level of ordinary size is asked for at once. */
+static int step_ask(struct load_step *step, uint64_t now_us)
 {
-    struct loads *loads = step->loads;
-    relation_shown(step->relation, loads->eval, loads->authorize, &step->out->item->query,
-                   step->level->made_up ? loads->number : 0, &step->shown);
-    if (collect_keys(step) < 0 || step->shown.failed) {
-        return no_memory(loads);
+    uint64_t budget = 2 * KEYS_AT_ONCE;
+    if (step->level->count <= KEYS_AT_ONCE) {
+        return load_keys_run(step, &budget, now_us);
     }
-    size_t missing = ask_cache(step);
-    if (missing > 0 || step->relation->cache == NULL) {
-        return ask_loader(step, missing, now_us);
-    }
-    step->relation->loader.counters.loads++;
-    step->relation->loader.counters.keys += step->answer_count;
-    if (fetch_records(step) < 0) {
-        return -CODE_OVERLOADED;
-    }
-    task_submit(loads->relations->shared->tasks, &step->task);
+    task_init(&step->task, keys_run);
+    task_submit(step->loads->relations->shared->tasks, &step->task);
     return 0;
 }
 
@@ -477,21 +292,20 @@ static int step_start(struct loads *loads, struct level *level, struct level_loa
     list_init(&step->link);
     list_append(&loads->items, &step->link);
     task_init(&step->task, cut_run);
-    step->key_of = arena_alloc(arena, level->count * sizeof *step->key_of);
-    step->answers = arena_alloc(arena, level->count * sizeof *step->answers);
+    step->ready = on_answers;
     out->results = arena_zero(arena, level->count, sizeof *out->results);
-    if (level->count > 0 &&
-        (step->key_of == NULL || step->answers == NULL || out->results == NULL)) {
-        return no_memory(loads);
-    }
-    if (make_cut(step) < 0) {
+    if ((level->count > 0 && out->results == NULL) || make_cut(step) < 0) {
         return no_memory(loads);
     }
     if (level->count == 0) {
         loads->pending++;
         return step_finish(step);
     }
-    int status = step_load(step, now_us);
+    int status = load_keys_open(step);
+    if (status == 0) {
+        status = step_ask(step, now_us);
+    }
+    CHECK(status <= 0); /* at once, or in the queue */
     loads->pending += status == 0;
     return status;
 }
@@ -538,24 +352,12 @@ int loads_start(struct loads *loads, struct level *level, uint64_t now_us)
 
 static void step_release(struct load_step *step)
 {
-    struct coalescer *coalescer = step->loads->relations->shared->coalescer;
     list_remove(&step->link);
     task_withdraw(&step->task);
     if (step->search != NULL) {
         search_stop(step->search);
     }
-    if (step->loading) {
-        load_cancel(coalescer, &step->load);
-    } else if (step->loaded) {
-        load_release(coalescer, &step->load);
-    }
-    for (size_t i = 0; i < step->answer_count; i++) {
-        if (step->answers[i].cached != NULL) {
-            cached_result_put(step->relation->cache, step->answers[i].cached);
-        }
-    }
-    buffer_release(&step->shown);
-    buffer_release(&step->key_bytes);
+    load_keys_release(step);
 }
 
 void loads_release(struct loads *loads)

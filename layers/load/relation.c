@@ -223,7 +223,7 @@ int relations_open(struct relations *relations, const struct schema *schema,
         const struct resource *resource = &schema->resources[r];
         for (unsigned i = 0; status == 0 && i < resource->relationship_count; i++) {
             const struct relationship *relationship = &resource->relationships[i];
-            CHECK(relationship->number == relations->opened);
+            CHECK(relations->all != NULL && relationship->number == relations->opened);
             status =
                 open_relation(&relations->all[relations->opened], relations, relationship, error);
             relations->opened += status == 0;

@@ -313,6 +313,7 @@ int order_index_insert(struct order_index *index, uint32_t reference)
             inner_insert(inner, child, &entry);
             return 0;
         }
+        CHECK(level + 1 < spare_count);
         uint32_t spare = spares[level + 1];
         struct order_inner *half = inner_at(index, spare);
         inner_split(inner, half, child, &entry);

@@ -456,7 +456,7 @@ const struct expr *expr_generate(struct context *context, const struct node *roo
     if (expr == NULL) {
         context_no_memory(context);
     }
-    if (context->status != 0) {
+    if (expr == NULL || context->status != 0) {
         return NULL;
     }
     *expr = (struct expr){

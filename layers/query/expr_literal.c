@@ -491,7 +491,7 @@ static struct node *build_in_list(struct context *context, struct node *left, st
         *copy = *left;
         logic_add(context, whole, build_compare(context, COMPARE_EQUAL, copy, item, at));
     }
-    if (context->status != 0) {
+    if (whole == NULL || context->status != 0) {
         return NULL;
     }
     if (whole->list.count == 0) {

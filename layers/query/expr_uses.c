@@ -44,6 +44,7 @@ static void add_position(struct walk *walk, uint16_t **list, size_t *count, size
                          uint16_t position)
 {
     for (size_t i = 0; i < *count; i++) {
+        CHECK(*list != NULL);
         if ((*list)[i] == position) {
             return;
         }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "protocol/base/check.h"
 #include "protocol/base/name.h"
 #include "protocol/msgpack/writer.h"
 
@@ -97,6 +98,7 @@ int render_record(const struct render *render, const struct query *query,
     } else {
         write_map_values(render, query, record);
     }
+    CHECK(level != NULL || query->load_count == 0);
     for (unsigned i = 0; i < query->load_count; i++) {
         const struct level_load *load = &level->loads[i];
         if (!render->rows) {

@@ -409,12 +409,13 @@ static int find_together(struct walk *walk, size_t count)
         at += keys[i].size;
     }
     walk->item_at += count;
-    if (walk->access->identity == NULL) {
+    bool by_primary_key = walk->access->identity == NULL;
+    if (by_primary_key) {
         store_find_many(walk->store, keys, count, records);
     }
     for (size_t i = 0; i < count; i++) {
         const struct record *record =
-            walk->access->identity == NULL ? records[i] : find(walk, keys[i].bytes, keys[i].size);
+            by_primary_key ? records[i] : find(walk, keys[i].bytes, keys[i].size);
         if (keep_found(walk, record) != 0) {
             return -CODE_OVERLOADED;
         }

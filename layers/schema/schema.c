@@ -107,6 +107,7 @@ const struct resource *schema_need_resource(const struct schema *schema, const c
     char hint_text[96];
     nearest_init(&nearest, name, size);
     for (unsigned i = 0; i < schema->resource_count; i++) {
+        CHECK(schema->resources != NULL);
         nearest_offer(&nearest, schema->resources[i].name);
     }
     struct shown shown = show(name, size);
@@ -130,6 +131,7 @@ const struct field *resource_need_field(const struct resource *resource, const c
     char hint_text[96];
     nearest_init(&nearest, name, size);
     for (unsigned i = 0; i < resource->field_count; i++) {
+        CHECK(resource->fields != NULL);
         nearest_offer(&nearest, resource->fields[i].name);
     }
     struct shown shown = show(name, size);
@@ -160,6 +162,7 @@ const struct relationship *resource_need_relationship(const struct resource *res
     char hint_text[96];
     nearest_init(&nearest, name, size);
     for (unsigned i = 0; i < resource->relationship_count; i++) {
+        CHECK(resource->relationships != NULL);
         nearest_offer(&nearest, resource->relationships[i].name);
     }
     struct shown shown = show(name, size);

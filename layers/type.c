@@ -448,7 +448,7 @@ static inline bool load_short(const uint8_t *bytes, struct value *out)
         out->integer = load32(bytes + 1);
         return true;
     default:
-        out->integer = (int8_t)first;
+        out->integer = (int64_t)(int8_t)first;
         return first <= INT8_MAX || first >= 0xe0;
     }
 }

@@ -291,7 +291,7 @@ static void describe_float(double real, char *out, size_t out_size)
         }
     }
     if (strpbrk(out, ".einf") == NULL && strlen(out) + 2 < out_size) {
-        strcat(out, ".0");
+        memcpy(out + strlen(out), ".0", sizeof(".0"));
     }
 }
 

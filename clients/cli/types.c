@@ -164,6 +164,11 @@ static void write_ts(struct buffer *out, struct relata_value resources, const ch
 
 /* --- Python ------------------------------------------------------------------------ */
 
+static uint8_t capital(char letter)
+{
+    return (uint8_t)toupper((unsigned char)letter);
+}
+
 /* "representative_skill" is RepresentativeSkill. */
 static void write_class_name(struct buffer *out, struct relata_value name)
 {
@@ -173,8 +178,7 @@ static void write_class_name(struct buffer *out, struct relata_value name)
     bool starts_word = true;
     for (size_t i = 0; i < size; i++) {
         if (text[i] != '_') {
-            char letter = text[i];
-            buffer_byte(out, (uint8_t)(starts_word ? toupper((unsigned char)letter) : letter));
+            buffer_byte(out, starts_word ? capital(text[i]) : (uint8_t)text[i]);
         }
         starts_word = text[i] == '_';
     }

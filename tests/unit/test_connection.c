@@ -147,9 +147,10 @@ bool provider_is(const struct client *client)
     return providing;
 }
 
-void provider_answered(struct dispatch *to, struct client *client, const struct message *message)
+void provider_answered(struct dispatch *dispatch, struct client *client,
+                       const struct message *message)
 {
-    assert_ptr_equal(to, &dispatcher);
+    assert_ptr_equal(dispatch, &dispatcher);
     assert_ptr_equal(client, &connection->client);
     assert_int_equal(message->kind, MESSAGE_RESPONSE);
     responses++;
@@ -162,9 +163,9 @@ struct remote_call *provider_broken_call(struct client *client, const uint8_t *b
     return session_take_call(&client->session, &id);
 }
 
-void provider_gone(struct dispatch *to, struct client *client, struct remote_call *too_large)
+void provider_gone(struct dispatch *dispatch, struct client *client, struct remote_call *too_large)
 {
-    assert_ptr_equal(to, &dispatcher);
+    assert_ptr_equal(dispatch, &dispatcher);
     assert_ptr_equal(client, &connection->client);
     if (too_large != NULL) {
         broken_call = too_large;
@@ -554,7 +555,7 @@ static void test_too_large_an_answer(void **state)
     struct buffer out = BUFFER_INIT;
     providing = true;
     connection->client.session.scanner.limits.bytes_max = BIG_BYTES;
-    put_response(&out, call_out(), 2 * BIG_BYTES);
+    put_response(&out, call_out(), (size_t)2 * BIG_BYTES);
     out.size = 100; /* what announces it is enough */
     send_bytes(&out);
     struct answers answers = await_answers(SIZE_MAX);

@@ -245,16 +245,20 @@ static void test_actor(void **state)
 static void test_load_depth(void **state)
 {
     (void)state;
-    char params[2000] = "['person', [1], {'tickets': ";
+    struct buffer params = BUFFER_INIT;
+    buffer_printf(&params, "['person', [1], {'tickets': ");
     for (int i = 0; i < 4; i++) {
-        strcat(params, "{'select': [], 'load': {'person': {'select': [], 'load': {'tickets': ");
+        buffer_printf(&params,
+                      "{'select': [], 'load': {'person': {'select': [], 'load': {'tickets': ");
     }
-    strcat(params, "null");
+    buffer_printf(&params, "null");
     for (int i = 0; i < 4; i++) {
-        strcat(params, "}}}}");
+        buffer_printf(&params, "}}}}");
     }
-    strcat(params, "}]");
-    EXPECT_ERROR("load", params, "too_large");
+    buffer_printf(&params, "}]");
+    buffer_byte(&params, 0);
+    EXPECT_ERROR("load", (char *)params.bytes, "too_large");
+    buffer_release(&params);
 }
 
 static void test_writes(void **state)
@@ -376,7 +380,7 @@ static void test_slices(void **state)
     assert_true(fixture.turns > before);
     fixture_end(&call);
     char *answer = fixture_call(&fixture, "read", "['skill', {'filter': 'id < 5100'}]");
-    assert_true(strlen(answer) > 5000 * 20);
+    assert_true(strlen(answer) > 100000);
     free(answer);
 }
 

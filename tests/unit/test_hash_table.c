@@ -113,7 +113,7 @@ static void test_clear_keeps_a_small_one(void **state)
     (void)state;
     struct hash_table table;
     hash_table_init(&table);
-    struct item *many = calloc(2 * HASH_TABLE_KEEP, sizeof(*many));
+    struct item *many = calloc((size_t)2 * HASH_TABLE_KEEP, sizeof(*many));
     assert_non_null(many);
     for (size_t i = 0; i < 100; i++) {
         hash_table_insert(&table, &many[i].node, i);
@@ -121,7 +121,7 @@ static void test_clear_keeps_a_small_one(void **state)
     size_t mask = table.mask;
     hash_table_clear(&table);
     assert_int_equal(table.mask, mask);
-    for (size_t i = 0; i < 2 * HASH_TABLE_KEEP; i++) {
+    for (size_t i = 0; i < (size_t)2 * HASH_TABLE_KEEP; i++) {
         hash_table_insert(&table, &many[i].node, i);
     }
     hash_table_clear(&table);

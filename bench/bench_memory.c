@@ -162,7 +162,8 @@ static void measure_find_many(struct bed *bed)
     for (uint64_t call = 0; call < calls; call++) {
         for (unsigned i = 0; i < KEYS; i++) {
             uint64_t id = scatter(call * KEYS + i) % bed->count;
-            keys[i] = (struct store_key){bytes[i], encode_integer(bytes[i], (int64_t)id)};
+            size_t size = encode_integer(bytes[i], (int64_t)id);
+            keys[i] = (struct store_key){bytes[i], size};
         }
         store_find_many(bed->store, keys, KEYS, found);
         for (unsigned i = 0; i < KEYS; i++) {

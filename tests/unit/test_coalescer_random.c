@@ -315,7 +315,8 @@ static void complete(struct sim *sim, size_t index)
 {
     struct batch *given = sim->out[index]->batch;
     struct sim_loader *ours = &sim->loaders[sim->out[index]->loader];
-    uint64_t *errors = sim->out[index]->dropped ? &(uint64_t){0} : &ours->errors;
+    uint64_t uncounted = 0;
+    uint64_t *errors = sim->out[index]->dropped ? &uncounted : &ours->errors;
     bool fails = chance(sim, 10);
     struct error error = ERROR_INIT;
     error_set(&error, CODE_LOADER_FAILED, "%llu", (unsigned long long)given->number);

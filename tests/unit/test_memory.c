@@ -461,7 +461,7 @@ static void bed_init(struct bed *bed, const enum type_kind *key_types, unsigned 
     world_init(&bed->world);
     bed->listener.on_write = on_write;
     world_listen(&bed->world, &bed->listener);
-    bed->memory = memory_create_sized(&bed->world, 64 * 1024 * 1024);
+    bed->memory = memory_create_sized(&bed->world, (uint64_t)64 * 1024 * 1024);
     assert_non_null(bed->memory);
     bed->store = memory_table_create(bed->memory, &bed->fixture.resource);
     assert_non_null(bed->store);

@@ -129,7 +129,7 @@ static void test_rising_and_falling(void **state)
             assert_int_equal(order_index_insert(&bed.index, bed.references[id]), 0);
         }
         order_index_check(&bed.index);
-        assert_true(bed.index.bytes < RECORDS * (falling != 0 ? 30 : 14));
+        assert_true(bed.index.bytes < (size_t)RECORDS * (falling != 0 ? 30 : 14));
         struct range range = {.index = &bed.fixture.indexes[0]};
         struct order_range place;
         order_range_init(&place, &bed.index, &range);

@@ -9,6 +9,7 @@
 
 #include "layers/schema/schema_describe.h"
 #include "layers/schema/schema_file.h"
+#include "protocol/base/buffer.h"
 #include "protocol/base/heap.h"
 #include "tests/lib/json_msgpack.h"
 #include "tests/lib/random.h"
@@ -157,13 +158,15 @@ static void assert_dependency(const struct relationship *relationship, unsigned 
                               const char *resource, const char *fields)
 {
     const struct dependency *dependency = &relationship->dependencies[i];
-    char text[200] = "";
+    struct buffer text = BUFFER_INIT;
     assert_string_equal(dependency->resource->name, resource);
     for (unsigned f = 0; f < dependency->fields.count; f++) {
-        strcat(text, f > 0 ? " " : "");
-        strcat(text, dependency->resource->fields[dependency->fields.fields[f]].name);
+        buffer_printf(&text, "%s%s", f > 0 ? " " : "",
+                      dependency->resource->fields[dependency->fields.fields[f]].name);
     }
-    assert_string_equal(text, fields);
+    buffer_byte(&text, 0);
+    assert_string_equal((char *)text.bytes, fields);
+    buffer_release(&text);
 }
 
 static void dependencies_are_resolved(void **state)

@@ -78,6 +78,7 @@ static bool take_integer(const struct type *type, const struct token *token, str
         return true;
     }
     /* 2^63 is a float but no integer any more; NaN fails the comparisons. */
+    /* cppcheck-suppress incorrectLogicOperator; it does not read hexadecimal floats */
     if (token->kind == TOKEN_FLOAT && token->real >= -0x1p63 && token->real < 0x1p63 &&
         trunc(token->real) == token->real) {
         write_integer(out, (int64_t)token->real);

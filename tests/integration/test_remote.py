@@ -488,9 +488,9 @@ class Batches(Case):
         for _ in range(5):
             took, cost = self.load_500(provider, clients)
             batches += len(provider.sizes)
-            over.append(took - 1.5 * cost)
+            over.append(took - 3 * cost)
         after = self.client.call("stats")["relationships"][RELATED]["batches"]
-        # What one took and all had to send is small beside the 2.5 s of 500 answers.
+        # Far from what single answers cost, and less than batches one after the other.
         self.assertLess(min(over), 500 * self.TAKES_S / 15)
         return batches, after - before
 

@@ -627,7 +627,7 @@ static void test_least_busy_first(void **state)
     fake_provide(&fakes[0], 0, 2);
     fake_provide(&fakes[1], 0, 2);
     for (int i = 0; i < 4; i++) {
-        ask(&asked[i], 10 * i, 1);
+        ask(&asked[i], (int64_t)10 * i, 1);
         assert_int_equal(fakes[0].count + fakes[1].count, i + 1);
         assert_in_range(fakes[0].count, (unsigned)i / 2, (unsigned)(i + 1) / 2 + 1);
     }
@@ -643,7 +643,7 @@ static void test_least_busy_first(void **state)
     answer(&fakes[0], 0);
     answer(&fakes[0], 0);
     for (int i = 0; i < 4; i++) {
-        ask(&asked[i], 10 * i, 1);
+        ask(&asked[i], (int64_t)10 * i, 1);
         assert_int_equal(fakes[i % 2].count, 1);
         answer(&fakes[i % 2], 0);
         expect_good(&asked[i]);

@@ -11,6 +11,7 @@
 
 #include "layers/query/order.h"
 #include "layers/schema/schema_file.h"
+#include "protocol/base/buffer.h"
 #include "protocol/base/heap.h"
 #include "tests/lib/random.h"
 #include "tests/lib/schema_fixture.h"
@@ -158,15 +159,20 @@ static void relationships_are_resolved(void **state)
 static void assert_indexes(const struct schema *schema, const char *name, const char *expected)
 {
     const struct resource *resource = fixture_resource(schema, name);
-    char text[500] = "";
+    struct buffer text = BUFFER_INIT;
     for (unsigned i = 0; i < resource->index_count; i++) {
         const struct field_list *fields = &resource->indexes[i].fields;
         for (unsigned j = 0; j < fields->count; j++) {
-            strcat(text, j > 0 ? " " : i > 0 ? ", " : "");
-            strcat(text, resource->fields[fields->fields[j]].name);
+            buffer_printf(&text, "%s%s",
+                          j > 0   ? " "
+                          : i > 0 ? ", "
+                                  : "",
+                          resource->fields[fields->fields[j]].name);
         }
     }
-    assert_string_equal(text, expected);
+    buffer_byte(&text, 0);
+    assert_string_equal((char *)text.bytes, expected);
+    buffer_release(&text);
 }
 
 static void indexes_are_what_is_needed_without_prefixes(void **state)

@@ -973,7 +973,7 @@ static void test_memory_lacks_at_each_place(void **state)
         const struct record *const *records;
         size_t count;
         uint64_t budget = UINT64_MAX;
-        assert_true(more < 1024 * 1024);
+        assert_true(more < (size_t)1024 * 1024);
         arena_init(&arena, 64 + more);
         eval.arena = &arena;
         struct search_spec spec = t.spec;

@@ -340,7 +340,8 @@ static void test_find_many(void **state)
     struct store_key keys[KEYS];
     const struct record *found[KEYS];
     for (int64_t id = 0; id < KEYS; id++) {
-        keys[id] = (struct store_key){bytes[id], encode_integer(bytes[id], id)};
+        size_t size = encode_integer(bytes[id], id);
+        keys[id] = (struct store_key){bytes[id], size};
     }
     store_find_many(bed.store, keys, KEYS, found);
     for (int64_t id = 0; id < KEYS; id++) {
@@ -503,7 +504,7 @@ static void test_tables_share_pages(void **state)
     }
     other->ops->close(&cursor);
     assert_int_equal(sum, -500 * 499 / 2);
-    assert_true(memory_bytes(bed.memory) >= 2 * 1024 * 1024);
+    assert_true(memory_bytes(bed.memory) >= (uint64_t)2 * 1024 * 1024);
     memory_table_free(other);
     table_check(bed.table);
     assert_int_equal(number_of(find(499)), 499);

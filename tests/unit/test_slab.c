@@ -54,7 +54,7 @@ static void test_sizes(void **state)
             assert_true(slot < size + size / 15);
         }
         uint32_t offset = reference - page_reference(page_of_reference(reference));
-        assert_true(size > SLAB_SLOT_MAX ? offset == 0 : offset * 8 + size <= PAGE_BYTES);
+        assert_true(size > SLAB_SLOT_MAX ? offset == 0 : (size_t)offset * 8 + size <= PAGE_BYTES);
         slab_free(&bed.slab, reference);
         assert_int_equal(bed.slab.bytes, before);
     }

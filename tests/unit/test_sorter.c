@@ -124,7 +124,8 @@ static void check_sort(struct random *random, const struct keys *keys, struct ar
     struct sorter sorter;
     enum run_status status;
     memcpy(expected, records, count * sizeof(*records));
-    qsort_r(expected, count, sizeof(*expected), compare, (void *)(uintptr_t)keys);
+    struct keys compared = *keys;
+    qsort_r(expected, count, sizeof(*expected), compare, &compared);
     sorter_init(&sorter, keys->resource, keys->items, keys->count, arena);
     sorter_start(&sorter, most);
     for (size_t i = 0; i < count; i++) {

@@ -187,8 +187,8 @@ static bool is_written_shortest(const struct buffer *bytes, json_t *encodings)
         struct buffer other = BUFFER_INIT;
         from_hex(&other, json_string_value(json_array_get(encodings, i)));
         if (!is_float(&other)) {
-            listed |=
-                written.size == other.size && memcmp(written.bytes, other.bytes, other.size) == 0;
+            listed |= other.bytes != NULL && written.size == other.size &&
+                      memcmp(written.bytes, other.bytes, other.size) == 0;
             shortest &= written.size <= other.size;
         }
         buffer_release(&other);

@@ -126,6 +126,7 @@ static int put(struct writing *writing, const struct record *old)
 static int take(struct writing *writing, struct reader *in)
 {
     writing->taken.size = 0;
+    CHECK(writing->draft.parts != NULL);
     memset(writing->draft.parts, 0, sizeof *writing->draft.parts * writing->resource->field_count);
     int status = record_draft_take(&writing->draft, in, &writing->call->error);
     return status == 0 && writing->taken.failed ? no_memory(writing) : status;

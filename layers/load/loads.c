@@ -268,7 +268,7 @@ static bool keys_run(struct task *task, uint64_t *budget)
 /* A level of ordinary size is asked for at once. */
 static int step_ask(struct load_step *step, uint64_t now_us)
 {
-    uint64_t budget = 2 * KEYS_AT_ONCE;
+    uint64_t budget = (uint64_t)2 * KEYS_AT_ONCE; /* each key is collected, and asked for */
     if (step->level->count <= KEYS_AT_ONCE) {
         return load_keys_run(step, &budget, now_us);
     }

@@ -95,15 +95,10 @@ static enum run_status run_search(struct call *call, uint64_t *budget)
 
 /* ---- The steps after the search ---- */
 
-static size_t element_count(const struct call *call)
-{
-    return call->asked != NULL ? call->asked_count : call->record_count;
-}
-
 /* Ready: a long answer is rendered in slices, so that it holds nobody up. */
 static int before_render(struct call *call)
 {
-    if (element_count(call) <= RENDER_AT_ONCE) {
+    if (call_element_count(call) <= RENDER_AT_ONCE) {
         return CALL_READY;
     }
     buffer_init(&call->rendered, call->engine->limits->answer_bytes);

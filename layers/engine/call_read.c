@@ -6,7 +6,7 @@
 /* How the calls that read begin: by key (get, get_many, load), or by a search
  * (read, count). */
 
-static int read_identity(struct call *call, const struct identity **out)
+int call_read_identity(struct call *call, const struct identity **out)
 {
     *out = NULL;
     if (!options_given(&call->options, OPTION_IDENTITY)) {
@@ -189,7 +189,7 @@ int call_read_shown(struct call *call)
 int call_start_get(struct call *call)
 {
     const struct identity *identity = NULL;
-    int status = read_identity(call, &identity);
+    int status = call_read_identity(call, &identity);
     if (status == 0) {
         status = call_read_shown(call);
     }

@@ -30,11 +30,6 @@ static void open_rows(const struct call *call, struct buffer *out)
     write_text(out, "data");
 }
 
-static size_t element_count(const struct call *call)
-{
-    return call->asked != NULL ? call->asked_count : call->record_count;
-}
-
 /* All loads of one source: one relationship's alone, or a map (or row) of them. */
 static int render_source(const struct call *call, const struct render *render, size_t position,
                          struct error *error)
@@ -75,7 +70,7 @@ static int render_element(struct call *call, const struct render *render, size_t
 int call_render_slice(struct call *call, struct buffer *out, size_t most)
 {
     const struct render render = render_of(call, out);
-    size_t count = element_count(call);
+    size_t count = call_element_count(call);
     if (call->rendered_count == 0) {
         if (call->rows) {
             open_rows(call, out);

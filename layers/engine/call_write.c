@@ -386,18 +386,11 @@ static int open_writing(struct writing *writing, struct call *call)
         return error_set(&call->error, CODE_INVALID_REQUEST,
                          "params: they belong to a condition in `if`, and there is none");
     }
-    if (options_given(&call->options, OPTION_IDENTITY)) {
-        struct reader in = call->options.at[OPTION_IDENTITY];
-        size_t size = 0;
-        const char *name = reader_name(&in, &size);
-        writing->identity = name == NULL ? NULL : resource_identity(call->resource, name, size);
-        if (writing->identity == NULL) {
-            return error_set(&call->error, CODE_INVALID_REQUEST,
-                             "identity: %s has no identity of that name", call->resource->name);
-        }
+    int status = call_read_identity(call, &writing->identity);
+    if (status < 0) {
+        return status;
     }
-    int status =
-        record_draft_init(&writing->draft, writing->resource, &call->arena, &writing->taken);
+    status = record_draft_init(&writing->draft, writing->resource, &call->arena, &writing->taken);
     return status < 0 ? no_memory(writing) : read_condition(writing);
 }
 

@@ -84,9 +84,19 @@ static inline int call_no_memory(struct call *call)
     return error_set(&call->error, CODE_OVERLOADED, "no memory for the call");
 }
 
+/* How many elements the answer's list has. */
+static inline size_t call_element_count(const struct call *call)
+{
+    return call->asked != NULL ? call->asked_count : call->record_count;
+}
+
 /* call_options.c: copies params and options into the arena; reads the options. */
 int call_keep_request(struct call *call);
 int call_read_options(struct call *call, uint64_t now_us);
+
+/* call_read.c: the identity that the options name; NULL where they name none.
+ * 0, or a negative code with call->error. */
+int call_read_identity(struct call *call, const struct identity **out);
 
 /* call_read.c: reads `select` and `load` of the options; finds the records of a
  * call by key, or starts its search. 0, or a negative code with call->error. */

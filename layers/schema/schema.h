@@ -145,8 +145,6 @@ struct resource {
     struct name_table names;   /* of the fields, and behind them the relationships:
                                         no relationship has a field's name */
     uint16_t layout;           /* the number that new records carry */
-    const uint8_t *row_header; /* MessagePack array header of a full row */
-    uint32_t row_header_size;
 };
 
 struct schema {

@@ -8,22 +8,7 @@
 #include <unistd.h>
 
 #include "layers/schema/reading.h"
-#include "protocol/base/check.h"
 #include "protocol/base/heap.h"
-#include "protocol/msgpack/writer.h"
-
-/* What a row's header is: known only when all fields are. */
-static void write_row_headers(struct reading *reading)
-{
-    struct schema *schema = reading->schema;
-    for (unsigned i = 0; i < schema->resource_count; i++) {
-        struct resource *resource = &schema->resources[i];
-        uint8_t header[WRITE_HEADER_MAX];
-        size_t size = encode_array_header(header, resource->field_count);
-        resource->row_header = arena_copy(reading->model, header, size);
-        resource->row_header_size = (uint32_t)size;
-    }
-}
 
 static void read_steps(struct reading *reading)
 {
@@ -38,7 +23,6 @@ static void read_steps(struct reading *reading)
     read_expressions(reading);
     if (reading->faults.total == 0 && !reading->model->failed && !reading->scratch->failed) {
         derive_indexes(reading);
-        write_row_headers(reading);
     }
 }
 

@@ -75,8 +75,6 @@ static void fields_are_read(void **state)
     assert_int_equal(name->name_bytes_size, 5);
     assert_memory_equal(name->name_bytes, "\xa4name", 5);
     assert_false(fixture_field(representative, "team_id")->required);
-    assert_int_equal(representative->row_header_size, 1);
-    assert_int_equal(representative->row_header[0], 0x94);
     assert_int_equal(representative->identity_count, 1);
     const struct resource *between = fixture_resource(schema, "representative_skill");
     assert_int_equal(between->primary_key.count, 2);

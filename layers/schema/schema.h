@@ -32,6 +32,8 @@ struct field {
     uint32_t name_bytes_size;
     const uint8_t *initial; /* the default as MessagePack, NULL where none */
     uint32_t initial_size;
+    const char *stored_as; /* its name in Redis; the field's own where none is given */
+    uint16_t stored_as_size;
 };
 
 struct field_list {
@@ -128,10 +130,41 @@ struct relationship {
     uint64_t stale_if_error_us; /* 0: never */
 };
 
+/* Where a resource's records are at home. */
+enum layer_kind { LAYER_MEMORY, LAYER_REDIS };
+
+enum redis_encoding { REDIS_HASH, REDIS_MSGPACK, REDIS_JSON };
+
+/* A part of a key's name in Redis: text, or the value of a primary key field. */
+struct key_part {
+    const char *text; /* NULL: a value */
+    uint32_t size;
+    uint16_t field; /* position of the field */
+};
+
+enum { KEY_PARTS_MAX = 2 * KEY_FIELDS_MAX + 1, KEY_TEMPLATE_BYTES_MAX = 512 };
+
+/* What `layer: redis` says. */
+struct redis_options {
+    const char *home; /* `use`: its name in the configuration */
+    struct key_part key_parts[KEY_PARTS_MAX]; /* no two texts beside each other, each
+                                                  primary key field once, a text
+                                                  between any two of them */
+    uint16_t key_part_count;
+    enum redis_encoding encoding;
+    bool only_relata; /* `writers: relata` */
+    bool resident;
+    uint64_t stale_if_error_us; /* 0: never */
+    uint64_t ttl_us;            /* of a cached record; 0: until it is dropped */
+    uint64_t cache_bytes_max;   /* of the near-cache */
+};
+
 struct resource {
     const char *name;
     uint8_t name_size;
     uint16_t position; /* in the schema */
+    enum layer_kind layer;
+    const struct redis_options *redis; /* NULL but for LAYER_REDIS */
     const struct schema *schema;
     struct field *fields;
     uint16_t field_count;

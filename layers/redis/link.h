@@ -1,0 +1,147 @@
+#ifndef RELATA_LAYERS_REDIS_LINK_H
+#define RELATA_LAYERS_REDIS_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "layers/redis/home_options.h"
+#include "layers/redis/lease.h"
+#include "layers/redis/resp.h"
+#include "protocol/base/buffer.h"
+#include "protocol/base/error.h"
+#include "protocol/base/list.h"
+
+/* One connection to one Redis server: bytes of commands out, replies matched in
+ * order, notices of client tracking as they come. It speaks RESP3, so that
+ * answers and notices are in one order; it never connects again by itself
+ * (home.h does).
+ *
+ *   IDLE ──link_open──► RESOLVING ──► CONNECTING ──► GREETING ──► UP
+ *     ▲                     │             │             │         │
+ *     └──────── on_down ◄───┴── fault ────┴─────────────┴─────────┘
+ *
+ * RESOLVING is uv_getaddrinfo (never blocking). GREETING is HELLO 3 (with AUTH
+ * where there is a password; RESP2 and no tracking where the server knows no
+ * HELLO), SELECT where the database is not 0, CLIENT TRACKING ON as `tracking`
+ * says, INFO for the eviction policy. A server that refuses tracking is UP
+ * without (tracking_refused). Possible failures are: the deadline (options'
+ * timeout) of connecting and greeting together, a fault of the socket, bytes that
+ * are no RESP, a command whose deadline passes (the link is then broken, since its
+ * answers cannot be told apart), and link_close. All commands that are out then
+ * end with LINK_LOST, those that were never sent with LINK_UNSENT, each once,
+ * before on_down. */
+
+enum link_tracking {
+    LINK_UNTRACKED,
+    LINK_TRACKS_READS,   /* CLIENT TRACKING ON: what this link reads */
+    LINK_TRACKS_PREFIXES /* BCAST PREFIX ...: every write to such keys */
+};
+
+struct link_settings {
+    const struct home_options *options; /* must outlive the link; host and port only
+                                            where `host` is NULL */
+    const char *host; /* another node of the same Cluster; copied by link_open */
+    uint16_t port;
+    enum link_tracking tracking;
+    const struct buffer *prefixes; /* of LINK_TRACKS_PREFIXES: none is a prefix of
+                                       another; must outlive the link */
+    size_t prefix_count;
+};
+
+enum link_outcome {
+    LINK_ANSWERED, /* the reply is there, which may be an error */
+    LINK_UNSENT,   /* it was certainly not executed */
+    LINK_LOST      /* it may have been executed */
+};
+
+/* A command on its way. Embedded in whoever sends it; must live until `done`. */
+struct link_command {
+    struct list link;
+    uint64_t deadline_us;
+    bool sent; /* bytes of it may have left */
+    /* Called once, never from inside link_send. The reply (one whole, read with
+     * resp_next) is good until it returns. It may send further commands. */
+    void (*done)(struct link_command *command, enum link_outcome outcome,
+                 struct resp_reader reply);
+};
+
+enum link_state { LINK_IDLE, LINK_RESOLVING, LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_CLOSING };
+
+struct link {
+    /* Set by the owner before link_open. */
+    uv_loop_t *loop;
+    void *context;
+    void (*enter)(void *context); /* called first in every callback of libuv */
+    void (*on_up)(struct link *link);
+    /* The link is IDLE again, and may be opened again, or freed, from inside.
+     * `error` says why. After link_close it is called with CODE_OK. */
+    void (*on_down)(struct link *link, const struct error *error);
+    /* A key was changed by anybody; NULL: all keys may have been. Never called for
+     * a message that somebody forged by PUBLISH (RESP3 pushes cannot be). */
+    void (*on_notice)(struct link *link, const uint8_t *key, size_t size);
+
+    /* Read only. */
+    enum link_state state;
+    struct lease lease; /* begins with UP, where there is tracking */
+    bool tracking_refused;
+    char tracking_error[128]; /* what the server said to that */
+    char eviction_policy[32]; /* of INFO: "noeviction" */
+    bool eviction_bounded;    /* maxmemory is not 0 */
+    uint64_t commands;        /* sent */
+    uint64_t writes;          /* flushes that wrote anything: round trips begun */
+
+    /* link.c's own. */
+    struct link_settings settings;
+    char host[HOME_HOST_MAX];
+    uint16_t port;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_pipe_t pipe;
+        uv_tcp_t tcp;
+    } socket;
+    uv_connect_t connecting;
+    uv_getaddrinfo_t resolving;
+    uv_write_t writing_request;
+    bool writing;
+    bool handle_open;
+    struct buffer output;  /* since the last flush */
+    struct buffer sending; /* what the socket has not taken yet */
+    struct buffer input;
+    struct resp_scan scan;
+    struct list waiting; /* commands, oldest first: those out and those in `output` */
+    uint64_t opened_us;
+    struct error fault;
+    unsigned greetings; /* replies of the greeting that are missing */
+};
+
+void link_init(struct link *link);
+
+/* Begins. 0, or a negative code and nothing was begun. */
+int link_open(struct link *link, const struct link_settings *settings, uint64_t now_us,
+              struct error *error);
+
+/* Puts a command's bytes into the output; they leave with the next link_flush.
+ * The link must be UP. -CODE_OVERLOADED where memory lacks or more than
+ * LINK_OUTPUT_MAX bytes wait: then nothing was done. */
+enum { LINK_OUTPUT_MAX = 256 << 20 };
+int link_send(struct link *link, struct link_command *command, const void *bytes, size_t size);
+
+/* Writes what there is, with one system call; at the end of each turn. */
+void link_flush(struct link *link);
+
+/* Sends a ping where it is time, and breaks the link where the oldest command's
+ * deadline (or that of opening) has passed. */
+void link_tick(struct link *link, uint64_t now_us);
+
+/* At once; idempotent. on_down comes later, from the loop. */
+void link_close(struct link *link);
+
+static inline bool link_is_up(const struct link *link)
+{
+    return link->state == LINK_UP;
+}
+
+#endif

@@ -60,3 +60,83 @@ void store_find_many(struct store *store, const struct store_key *keys, size_t c
         out[i] = store->ops->find(store, keys[i].bytes, keys[i].size);
     }
 }
+
+/* ---- Elsewhere ---- */
+
+int fetch_start(struct fetch *fetch, struct error *error)
+{
+    const struct asker *asker = &fetch->asker;
+    CHECK(fetch->store->remote && !fetch->begun);
+    if (asker->task == NULL) {
+        return error_set(error, CODE_INVALID_REQUEST,
+                         "records of %s are not in memory, and cannot be waited for here",
+                         fetch->store->resource->name);
+    }
+    fetch->done = false;
+    fetch->hits = 0;
+    fetch->count = 0;
+    fetch->records = NULL;
+    fetch->errors = NULL;
+    error_clear(&fetch->error);
+    int status = fetch->store->home->fetch(fetch, error);
+    if (status < 0) {
+        return status;
+    }
+    fetch->begun = true;
+    if (!fetch->done) {
+        task_wait(asker->task);
+    }
+    return 0;
+}
+
+void fetch_finish(struct fetch *fetch)
+{
+    CHECK(!fetch->done);
+    fetch->done = true;
+    if (fetch->begun) {
+        task_wake(fetch->asker.tasks, fetch->asker.task);
+    }
+}
+
+void fetch_end(struct fetch *fetch)
+{
+    if (!fetch->begun) {
+        return;
+    }
+    fetch->begun = false;
+    if (!fetch->done) {
+        task_wake(fetch->asker.tasks, fetch->asker.task);
+    }
+    fetch->store->home->fetch_end(fetch);
+}
+
+static bool above(const struct range *range, const struct value *value)
+{
+    int order = value_compare(value, &range->lower);
+    return order > 0 || (order == 0 && !range->lower_open);
+}
+
+static bool below(const struct range *range, const struct value *value)
+{
+    int order = value_compare(value, &range->upper);
+    return order < 0 || (order == 0 && !range->upper_open);
+}
+
+bool range_keeps(const struct range *range, const struct resource *resource,
+                 const struct record *record)
+{
+    const struct field_list *fields = &range->index->fields;
+    struct value value;
+    for (unsigned i = 0; i < range->equal_count; i++) {
+        record_load(record, resource, fields->fields[i], &value);
+        if (value.kind == VALUE_NIL || value_compare(&value, &range->equal[i]) != 0) {
+            return false;
+        }
+    }
+    if (!range->has_lower && !range->has_upper) {
+        return true;
+    }
+    record_load(record, resource, fields->fields[range->equal_count], &value);
+    return value.kind != VALUE_NIL && (!range->has_lower || above(range, &value)) &&
+           (!range->has_upper || below(range, &value));
+}

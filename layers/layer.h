@@ -7,6 +7,8 @@
 
 #include "layers/record.h"
 #include "layers/schema/schema.h"
+#include "layers/task.h"
+#include "protocol/base/arena.h"
 #include "protocol/base/error.h"
 #include "protocol/base/list.h"
 
@@ -96,6 +98,9 @@ struct store {
     const struct store_ops *ops;
     const struct resource *resource;
     struct store_counters counters;
+    const struct store_home_ops *home; /* NULL: this memory is the records' home */
+    bool remote; /* not all records are here: they are fetched. `find` then gives what is
+                    known at once, scan, range and estimate must not be called */
 };
 
 /* The records of the keys, in their order, NULL where absent. For 1,000,000
@@ -103,9 +108,131 @@ struct store {
 void store_find_many(struct store *store, const struct store_key *keys, size_t count,
                      const struct record **out);
 
+/* Whether a record lies in a range (its equal values and its bounds). */
+bool range_keeps(const struct range *range, const struct resource *resource,
+                 const struct record *record);
+
+/* ---- Records that are at home elsewhere ---- */
+
+/* Who asks for what must be waited for. `task` is whoever goes on with it: it
+ * waits (task.h) until all that it asked for is there. NULL: nobody can wait, and
+ * what is not in memory is refused. */
+struct asker {
+    struct task *task;
+    struct task_queue *tasks;
+    struct arena *arena; /* for what is found */
+    uint64_t origin;     /* whose turn it takes: a connection's id */
+    bool fresh;          /* go past what is cached, join nothing that is in flight */
+};
+
+enum fetch_kind {
+    FETCH_KEYS,     /* the records of primary keys */
+    FETCH_IDENTITY, /* the records of keys of an identity */
+    FETCH_RANGES    /* all records in any of the ranges, each once, in no order; a range
+                       has at least one equal value */
+};
+
+/* Records that are asked for at their home; embedded in who asks. */
+struct fetch {
+    /* Set by who asks; all must live until fetch_end. */
+    struct store *store;
+    struct asker asker; /* of the moment: another task may ask with the same eval */
+    enum fetch_kind kind;
+    const struct identity *identity;
+    const struct store_key *keys;
+    const struct range *ranges;
+    size_t asked; /* keys or ranges */
+
+    /* Once `done`. */
+    bool done;
+    struct error error;            /* the whole failed, where its code is not CODE_OK */
+    const struct record **records; /* of keys: one for each, NULL where it is absent */
+    const struct error **errors;   /* of keys: NULL where none failed alone */
+    size_t count;                  /* of records */
+    size_t hits;                   /* keys that were known here */
+
+    /* The home's own. */
+    bool begun;
+    void *state;
+};
+
+/* Begins: 0, and fetch->done tells whether it is there at once (records are then
+ * good as those of `find` are; what comes later is in the asker's arena); or a
+ * negative code with `error` set and nothing begun. */
+int fetch_start(struct fetch *fetch, struct error *error);
+
+/* For homes: all is there. The asker's task goes on where it waits for nothing else. */
+void fetch_finish(struct fetch *fetch);
+
+/* Ends it, also in mid-way. Idempotent; harmless where it was not begun (zeroed). */
+void fetch_end(struct fetch *fetch);
+
+/* A write to a home elsewhere. It is judged here, as often as needed, and done
+ * there: in a pass, the caller finds, puts and removes on `facade` as on a store;
+ * `lacking` says that it looked at something that is not known yet. Whatever the
+ * pass came to, write_go asks for that; and else does what the pass put and
+ * removed, all or nothing (per slot of a Cluster), if what it found is still so.
+ *
+ *   JUDGING ──pass──► write_go ──asks──► (the task waits) ──► JUDGING
+ *                        └──does──► (the task waits) ──► DONE, FAILED, or JUDGING
+ *                                                        again: somebody was faster
+ */
+enum store_write_state { STORE_WRITE_JUDGING, STORE_WRITE_DONE, STORE_WRITE_FAILED };
+
+struct store_write {
+    struct store facade;
+    struct store *store; /* the real one */
+    struct asker asker;
+    uint64_t deadline_us;
+    enum store_write_state state;
+    bool lacking;
+    struct error error; /* of STORE_WRITE_FAILED */
+    uint64_t written;   /* records that were written, also where some failed */
+    void *own;          /* the home's */
+};
+
+struct store_home_ops {
+    /* Whether what is in memory of it may be answered now; else -CODE_UNAVAILABLE
+     * with why. For stores that are not remote. */
+    int (*ready)(struct store *store, struct error *error);
+    /* Whether results that were made of its records before count as current. */
+    bool (*is_current)(struct store *store);
+    /* Of remote ones. `known`: whether it is known now what `find` would answer. */
+    const struct record *(*known)(struct store *store, const uint8_t *key, size_t size,
+                                  bool *known);
+    int (*fetch)(struct fetch *fetch, struct error *error);
+    void (*fetch_end)(struct fetch *fetch);
+    /* Writes. `open` sets facade and own. */
+    int (*write_open)(struct store_write *write, struct error *error);
+    void (*write_begin)(struct store_write *write);
+    int (*write_go)(struct store_write *write, struct error *error);
+    void (*write_close)(struct store_write *write);
+    /* Forgets what is cached of a key, or of all (NULL). How many there were. */
+    uint64_t (*invalidate)(struct store *store, const uint8_t *key, size_t size);
+    /* Adds to the counters of `stats`. */
+    void (*count)(struct store *store, uint64_t *invalidations, uint64_t *evictions,
+                  uint64_t *misfits);
+};
+
+static inline int store_ready(struct store *store, struct error *error)
+{
+    return store->home == NULL || store->remote ? 0 : store->home->ready(store, error);
+}
+
+static inline bool store_is_current(struct store *store)
+{
+    return store->home == NULL || store->home->is_current(store);
+}
+
 /* ---- One event per write ---- */
 
-enum write_cause { WRITE_CALL, WRITE_EXPIRY, WRITE_EVICTION, WRITE_FOREIGN };
+enum write_cause {
+    WRITE_CALL,
+    WRITE_EXPIRY,
+    WRITE_EVICTION,
+    WRITE_FOREIGN, /* by anybody else who writes to the records' home */
+    WRITE_LOST     /* no write is known, but one would not have been heard of */
+};
 
 struct write_event {
     uint64_t sequence; /* daemon-wide, rising: orders writes and invalidations */
@@ -113,6 +240,15 @@ struct write_event {
     const struct resource *resource;
     const struct record *old; /* NULL for a create */
     const struct record *new; /* NULL for a destroy */
+    /* Of WRITE_FOREIGN: what is not known of it. Then `old` or `new` is NULL. */
+    bool old_unknown, new_unknown;
+    /* All that is known, where old or new is not: records whose `named` fields have
+     * (or had) these values; NULL: any record of the resource. */
+    const struct field_list *named;
+    const uint8_t *key;
+    size_t key_size;
+    bool of_index; /* records with the named values came to an index or left it: a
+                      foreign write of which nothing else is known */
 };
 
 struct write_listener {

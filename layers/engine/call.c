@@ -46,6 +46,7 @@ void call_init(struct call *call)
     *call = (struct call){0};
     list_init(&call->link);
     list_init(&call->pin.link);
+    list_init(&call->order.link);
     task_init(&call->task, call_run);
     arena_init(&call->arena, 0);
 }
@@ -66,7 +67,11 @@ static void open_eval(struct call *call)
                                .now = {.seconds = now.tv_sec, .nanoseconds = (uint32_t)now.tv_nsec},
                                .steps_left = limits->filter_steps,
                                .steps_max = limits->filter_steps,
-                               .error = &call->error};
+                               .error = &call->error,
+                               .asker = {.task = &call->task,
+                                         .tasks = &call->engine->tasks,
+                                         .arena = &call->arena,
+                                         .origin = call->origin}};
 }
 
 static int find_resource(struct call *call)
@@ -88,6 +93,7 @@ static int find_resource(struct call *call)
 
 static enum run_status run_search(struct call *call, uint64_t *budget)
 {
+    call->eval.asker.task = &call->task;
     return call->kind == CALL_COUNT
                ? search_count(call->search, budget, &call->number)
                : search_run(call->search, budget, &call->records, &call->record_count);
@@ -141,7 +147,7 @@ static void finish(struct call *call)
 static void go_on(struct call *call, int status, bool needs_task)
 {
     if (status == CALL_LATER && needs_task) {
-        task_submit(&call->engine->tasks, &call->task);
+        task_requeue(&call->engine->tasks, &call->task);
     } else if (status != CALL_LATER) {
         finish(call);
     }
@@ -154,10 +160,38 @@ static void on_loads(struct loads *loads)
     go_on(call, status, true);
 }
 
+/* A step that had to wait goes on: the start itself, the records of the keys, or a
+ * write. */
+static int run_waiting(struct call *call)
+{
+    int status;
+    if (call->order.held) {
+        status = call_start_held(call);
+    } else if (call->writing != NULL) {
+        status = call_write_home(call);
+    } else {
+        status = call_take_fetched(call);
+        status = status < 0 ? status : after_search(call);
+    }
+    return status;
+}
+
+/* Whether a call that is to go on later does so by its task; else loads do it. */
+static bool needs_task(const struct call *call)
+{
+    return !call->loading || call->is_rendered;
+}
+
 /* A slice of the search or of the rendering. Waiting for loads needs no task. */
 static bool call_run(struct task *task, uint64_t *budget)
 {
     struct call *call = CONTAINER_OF(task, struct call, task);
+    if (call->order.held || call->writing != NULL || call->fetching) {
+        *budget -= *budget > 0;
+        int status = run_waiting(call);
+        go_on(call, status, needs_task(call));
+        return true;
+    }
     if (call->is_rendered) {
         size_t most = *budget < RENDER_AT_ONCE ? (size_t)*budget : RENDER_AT_ONCE;
         *budget -= most;
@@ -240,14 +274,14 @@ static int start_kind(struct call *call)
     case CALL_GET:
     case CALL_GET_MANY:
         status = call_start_get(call);
-        return status < 0 ? status : after_search(call);
+        return status != 0 ? status : after_search(call);
     case CALL_READ:
     case CALL_COUNT:
         status = call_start_read(call);
         return status < 0 ? status : first_slice(call);
     case CALL_LOAD:
         status = call_start_load(call);
-        return status < 0 ? status : after_search(call);
+        return status != 0 ? status : after_search(call);
     case CALL_CREATE:
     case CALL_UPSERT:
     case CALL_UPDATE:
@@ -256,7 +290,9 @@ static int start_kind(struct call *call)
     case CALL_UPSERT_MANY:
     case CALL_DESTROY_MANY:
         status = call_read_shown(call);
-        return status < 0 ? status : call_write(call);
+        return status < 0                       ? status
+               : call_store(call)->home != NULL ? call_write_home(call)
+                                                : call_write(call);
     case CALL_INVALIDATE:
     case CALL_KIND_COUNT:
         break;
@@ -273,8 +309,8 @@ static void stay(struct call *call)
     if (engine->next_deadline_us == 0 || call->deadline_us < engine->next_deadline_us) {
         engine->next_deadline_us = call->deadline_us;
     }
-    if (!call->loading) {
-        task_submit(&engine->tasks, &call->task);
+    if (!call->order.held && needs_task(call)) {
+        task_requeue(&engine->tasks, &call->task);
     }
 }
 
@@ -287,6 +323,20 @@ static struct realm *choose_realm(const struct call *call)
     return realm_of_relation(CONTAINER_OF(call->parent->loader, struct relation, loader));
 }
 
+int call_start_held(struct call *call)
+{
+    call->order.held = false;
+    call->order.writes = false;
+    list_remove(&call->order.link);
+    return start_kind(call);
+}
+
+/* A write to records that are at home in this memory. */
+static bool ends_in_its_turn(const struct call *call)
+{
+    return is_write(call->kind) && call->engine->redis == NULL;
+}
+
 int call_start(struct call *call, uint64_t now_us)
 {
     error_clear(&call->error);
@@ -297,14 +347,15 @@ int call_start(struct call *call, uint64_t now_us)
     if (call->engine->closing) {
         status = error_set(&call->error, CODE_UNAVAILABLE, "the daemon is stopping");
     }
-    if (status == 0 && !is_write(call->kind)) {
+    if (status == 0 && !ends_in_its_turn(call)) {
         status = call_keep_request(call);
     }
     if (status == 0) {
         status = call_read_options(call, now_us);
     }
+    call->eval.asker.fresh = call->fresh;
     if (status == 0) {
-        status = start_kind(call);
+        status = call_is_held(call) ? CALL_LATER : start_kind(call);
     }
     if (status == CALL_LATER) {
         stay(call);
@@ -323,6 +374,9 @@ static void stop(struct call *call)
     if (call->search != NULL) {
         search_stop(call->search);
     }
+    fetch_end(&call->fetch);
+    call_write_home_end(call);
+    call_order_end(call);
     task_withdraw(&call->task);
     list_remove(&call->link);
 }
@@ -352,12 +406,28 @@ void call_end(struct call *call)
     call->arena = arena;
 }
 
-bool call_get_at_once(struct engine *engine, const char *resource_name, size_t resource_size,
-                      struct reader key_in, struct buffer *out)
+/* The record of a key, where it is known at once what it is. */
+static bool find_at_once(struct store *store, const struct buffer *key,
+                         const struct record **record)
+{
+    bool known = true;
+    if (store->remote) {
+        *record = store->home->known(store, key->bytes, key->size, &known);
+        return known;
+    }
+    if (store_ready(store, NULL) < 0) {
+        return false;
+    }
+    *record = store->ops->find(store, key->bytes, key->size);
+    return true;
+}
+
+bool call_get_at_once(struct engine *engine, uint64_t origin, const char *resource_name,
+                      size_t resource_size, struct reader key_in, struct buffer *out)
 {
     struct realm *realm = engine->realm;
     const struct resource *resource = schema_resource(realm->schema, resource_name, resource_size);
-    if (resource == NULL || engine->closing) {
+    if (resource == NULL || engine->closing || call_waits_for_writes(engine, origin, resource)) {
         return false;
     }
     struct buffer *key = &engine->scratch;
@@ -366,11 +436,14 @@ bool call_get_at_once(struct engine *engine, const char *resource_name, size_t r
         return false;
     }
     struct store *store = realm->stores[resource->position];
-    const struct record *record = store->ops->find(store, key->bytes, key->size);
+    const struct record *record = NULL;
+    if (!find_at_once(store, key, &record)) {
+        return false;
+    }
     struct resource_counters *counters = &realm->counters[resource->position];
     counters->reads++;
-    counters->hits += record != NULL;
-    counters->misses += record == NULL;
+    counters->hits += record != NULL || store->remote;
+    counters->misses += record == NULL && !store->remote;
     if (record == NULL) {
         buffer_byte(out, 0xc0);
         return true;

@@ -63,6 +63,16 @@ uint32_t call_kind_options(enum call_kind kind); /* bits */
 struct engine;
 struct realm;
 
+/* Writes to a home elsewhere take turns; what the same connection asks later must
+ * see them (call_order.c). */
+struct call_order {
+    struct list link; /* in engine->writes while it writes, in engine->held while it waits */
+    uint64_t number;  /* by arrival */
+    bool held;        /* has not begun: earlier writes of its connection are not done, */
+    bool released;    /* or just are: it is about to begin */
+    bool writes;
+};
+
 enum call_answer { ANSWER_RECORD, ANSWER_RECORDS, ANSWER_RELATED, ANSWER_NUMBER, ANSWER_TRUE };
 
 struct call {
@@ -106,8 +116,14 @@ struct call {
     const uint32_t *asked; /* for each key: its record's position, or CALL_ABSENT;
                                  NULL: the records themselves, in order */
     size_t asked_count;
+    const struct error *const *failures; /* of CALL_FAILED keys */
     struct level level;
     struct loads loads;
+    /* Records that are at home elsewhere. */
+    struct fetch fetch;      /* of the keys that were asked for */
+    bool fetching;           /* it waits for them */
+    struct writing *writing; /* a write that is judged here and done there */
+    struct call_order order;
     struct task task;
     struct buffer rendered; /* of long answers */
     size_t rendered_count;
@@ -115,6 +131,7 @@ struct call {
 };
 
 #define CALL_ABSENT UINT32_MAX
+#define CALL_FAILED (UINT32_MAX - 1)
 
 enum call_status { CALL_READY = 0, CALL_LATER = 1 };
 
@@ -138,7 +155,7 @@ void call_end(struct call *call);
 /* The most frequent call of all, without a call: the record of a primary key,
  * as a map, onto `out`. True where that was all there is to do; false where it
  * needs a call (an unknown resource, a wrong key: for the error). */
-bool call_get_at_once(struct engine *engine, const char *resource, size_t resource_size,
-                      struct reader key, struct buffer *out);
+bool call_get_at_once(struct engine *engine, uint64_t origin, const char *resource,
+                      size_t resource_size, struct reader key, struct buffer *out);
 
 #endif

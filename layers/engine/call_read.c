@@ -124,6 +124,77 @@ static int gather(struct call *call, const struct record **records, uint32_t cou
     return 0;
 }
 
+/* ---- Keys of records that are at home elsewhere ---- */
+
+static int fetch_keys(struct call *call, const struct identity *identity, struct store_key *keys,
+                      uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        keys[i].bytes = arena_copy(&call->arena, keys[i].bytes, keys[i].size);
+    }
+    if (call->arena.failed) {
+        return call_no_memory(call);
+    }
+    call->fetch = (struct fetch){.store = call_store(call),
+                                 .asker = call->eval.asker,
+                                 .kind = identity != NULL ? FETCH_IDENTITY : FETCH_KEYS,
+                                 .identity = identity,
+                                 .keys = keys,
+                                 .asked = count};
+    int status = fetch_start(&call->fetch, &call->error);
+    call->fetching = status == 0;
+    return status < 0 ? status : call->fetch.done ? call_take_fetched(call) : CALL_LATER;
+}
+
+/* A `get` has one key, and fails with it. */
+static int take_fetched_one(struct call *call)
+{
+    const struct fetch *fetch = &call->fetch;
+    if (fetch->errors != NULL && fetch->errors[0] != NULL) {
+        call->error = *fetch->errors[0];
+        return -(int)call->error.code;
+    }
+    call->records = fetch->records;
+    call->record_count = fetch->records[0] != NULL;
+    return 0;
+}
+
+static int take_fetched_many(struct call *call)
+{
+    const struct fetch *fetch = &call->fetch;
+    const struct record **records = arena_alloc(&call->arena, (fetch->asked + 1) * sizeof *records);
+    uint32_t *asked = arena_alloc(&call->arena, (fetch->asked + 1) * sizeof *asked);
+    if (records == NULL || asked == NULL) {
+        return call_no_memory(call);
+    }
+    memcpy(records, fetch->records, fetch->asked * sizeof *records);
+    call->records = records;
+    call->asked = asked;
+    int status = gather(call, records, (uint32_t)fetch->asked, asked);
+    for (size_t i = 0; status == 0 && fetch->errors != NULL && i < fetch->asked; i++) {
+        asked[i] = fetch->errors[i] != NULL ? CALL_FAILED : asked[i];
+    }
+    call->failures = fetch->errors;
+    return status;
+}
+
+int call_take_fetched(struct call *call)
+{
+    const struct fetch *fetch = &call->fetch;
+    struct resource_counters *counters = call_counters(call);
+    call->fetching = false;
+    if (fetch->error.code != CODE_OK) {
+        call->error = fetch->error;
+        return -(int)call->error.code;
+    }
+    counters->reads += fetch->asked;
+    counters->hits += fetch->hits;
+    counters->misses += fetch->asked - fetch->hits;
+    return call->kind == CALL_GET ? take_fetched_one(call) : take_fetched_many(call);
+}
+
+/* ---- Many keys ---- */
+
 static int find_many(struct call *call, const struct identity *identity, struct reader *in,
                      uint32_t count, const struct record **records, uint32_t *asked)
 {
@@ -131,7 +202,9 @@ static int find_many(struct call *call, const struct identity *identity, struct 
     struct store_key *keys = arena_alloc(&call->arena, (count + 1) * sizeof *keys);
     int status =
         keys == NULL ? call_no_memory(call) : collect_keys(call, identity, in, keys, count, &bytes);
-    if (status == 0) {
+    if (status == 0 && call_store(call)->remote) {
+        status = fetch_keys(call, identity, keys, count);
+    } else if (status == 0) {
         find_all(call, identity, keys, count, records);
         status = gather(call, records, count, asked);
     }
@@ -186,6 +259,22 @@ int call_read_shown(struct call *call)
     return status;
 }
 
+static int fetch_one(struct call *call, const struct identity *identity, struct reader in)
+{
+    struct buffer bytes = BUFFER_INIT;
+    struct store_key *key = arena_zero(&call->arena, 1, sizeof *key);
+    int status = key_take(call->resource, fields_of(call, identity), &in, &bytes, &call->error);
+    if (status == 0 && (bytes.failed || key == NULL)) {
+        status = call_no_memory(call);
+    }
+    if (status == 0) {
+        *key = (struct store_key){.bytes = bytes.bytes, .size = bytes.size};
+        status = fetch_keys(call, identity, key, 1);
+    }
+    buffer_release(&bytes);
+    return status;
+}
+
 int call_start_get(struct call *call)
 {
     const struct identity *identity = NULL;
@@ -196,17 +285,23 @@ int call_start_get(struct call *call)
     if (status < 0) {
         return status;
     }
+    status = store_ready(call_store(call), &call->error);
+    if (status < 0) {
+        return status;
+    }
+    call->answer = call->kind == CALL_GET_MANY ? ANSWER_RECORDS : ANSWER_RECORD;
     if (call->kind == CALL_GET_MANY) {
-        call->answer = ANSWER_RECORDS;
         status = take_keys(call, identity, call_param(call, 1));
         return status;
+    }
+    if (call_store(call)->remote) {
+        return fetch_one(call, identity, call_param(call, 1));
     }
     struct buffer key = BUFFER_INIT;
     struct reader in = call_param(call, 1);
     const struct record *record = NULL;
     status = find_record(call, identity, &in, &key, &record);
     buffer_release(&key);
-    call->answer = ANSWER_RECORD;
     if (status < 0 || record == NULL) {
         return status;
     }
@@ -245,11 +340,11 @@ static int read_loads(struct call *call)
 int call_start_load(struct call *call)
 {
     int status = read_loads(call);
-    if (status == 0) {
-        status = take_keys(call, NULL, call_param(call, 1));
-    }
     call->answer = ANSWER_RELATED;
-    return status;
+    if (status == 0) {
+        status = store_ready(call_store(call), &call->error);
+    }
+    return status < 0 ? status : take_keys(call, NULL, call_param(call, 1));
 }
 
 /* ---- read and count ---- */

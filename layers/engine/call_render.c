@@ -53,12 +53,28 @@ static int render_source(const struct call *call, const struct render *render, s
     return status;
 }
 
+/* A key that failed alone: the error stands in its place, where it may. */
+static int render_failure(struct call *call, const struct render *render, size_t element)
+{
+    const struct error *error = call->failures[element];
+    if (render->write_error == NULL || call->asked_count == 1) {
+        call->error = *error;
+        call->error.index = (int64_t)element;
+        return -(int)error->code;
+    }
+    render->write_error(render->out, error);
+    return 0;
+}
+
 static int render_element(struct call *call, const struct render *render, size_t element)
 {
     uint32_t position = call->asked != NULL ? call->asked[element] : (uint32_t)element;
     if (position == CALL_ABSENT) {
         write_nil(render->out);
         return 0;
+    }
+    if (position == CALL_FAILED) {
+        return render_failure(call, render, element);
     }
     if (call->answer == ANSWER_RELATED) {
         return render_source(call, render, position, &call->error);

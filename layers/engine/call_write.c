@@ -1,29 +1,16 @@
 #include <string.h>
 
-#include "layers/engine/engine_inner.h"
+#include "layers/engine/writing.h"
 #include "protocol/base/check.h"
 
-/* Calls that change records. Each happens whole within one turn: read what is
- * there, judge, put, commit; so nobody sees a part of it, and a condition holds
- * at the moment of the write. */
+/* Calls that change records. Where this memory is their home, each happens whole
+ * within one turn: read what is there, judge, put, commit; so nobody sees a part of
+ * it, and a condition holds at the moment of the write. (call_write_home.c has the
+ * others, which go through the same steps.) */
 
 /* What an `if` may visit by paths and exists: it cannot be sliced, since the
  * write must follow in the same turn. */
 enum { CONDITION_STEPS_MAX = 100000 };
-
-/* One write in progress: rooms that are used for record after record. */
-struct writing {
-    struct call *call;
-    struct store *store;
-    const struct resource *resource;
-    const struct identity *identity; /* of an upsert; NULL for the primary key */
-    const struct expr *condition;    /* NULL for none */
-    struct expr_run *run;
-    struct buffer taken; /* what came from outside, canonical */
-    struct buffer key;
-    struct record_draft draft;
-    const struct record *stored; /* the last one */
-};
 
 static int no_memory(struct writing *writing)
 {
@@ -82,11 +69,20 @@ static int judge(struct writing *writing, const struct record *record)
     if (writing->condition == NULL) {
         return 0;
     }
-    const struct expr_records records = {.record = record};
     struct value value;
     uint64_t budget = CONDITION_STEPS_MAX;
-    expr_run_start(writing->run, &records);
+    if (!writing->judging) {
+        writing->judged = (struct expr_records){.record = record};
+        expr_run_start(writing->run, &writing->judged);
+    }
+    call->eval.asker.task = &call->task;
     enum run_status status = expr_run_go(writing->run, &budget, &value);
+    writing->judging = status == RUN_MORE && call->task.waits > 0;
+    if (writing->judging) {
+        /* Records that it looks at are elsewhere: it goes on in the next pass. */
+        writing->home.lacking = true;
+        return 0;
+    }
     expr_run_stop(writing->run);
     if (status == RUN_FAILED) {
         return -(int)call->error.code;
@@ -119,7 +115,7 @@ static int put(struct writing *writing, const struct record *old)
         status =
             writing->store->ops->put(writing->store, old, image, &writing->stored, &call->error);
     }
-    call_counters(call)->writes += status == 0;
+    writing->changes += status == 0;
     return status;
 }
 
@@ -282,7 +278,7 @@ static int destroy_one(struct writing *writing, struct reader *key, bool *remove
         status = writing->store->ops->remove(writing->store, old, &writing->call->error);
     }
     *removed = status == 0;
-    call_counters(writing->call)->writes += status == 0;
+    writing->changes += status == 0;
     return status;
 }
 
@@ -323,7 +319,7 @@ static int many(struct writing *writing, struct reader in)
     call->number = 0;
     for (uint32_t i = 0; i < list.count; i++) {
         int status = many_element(writing, &in, &call->number);
-        if (status < 0) {
+        if (status < 0 && !writing->home.lacking) {
             error_prefix(&call->error, "element %u: ", i);
             call->error.index = i;
             return status;
@@ -341,9 +337,10 @@ static int destroy_or_miss(struct writing *writing, struct reader *key)
     return status == 0 && !removed ? not_found(writing) : status;
 }
 
-static int write_kind(struct writing *writing)
+int writing_pass(struct writing *writing)
 {
     struct call *call = writing->call;
+    writing->changes = 0;
     struct reader first = call_param(call, 1);
     struct reader second = call_param(call, 2);
     call->answer = ANSWER_RECORD;
@@ -375,7 +372,7 @@ static int write_kind(struct writing *writing)
     return -CODE_INTERNAL;
 }
 
-static int open_writing(struct writing *writing, struct call *call)
+int writing_open(struct writing *writing, struct call *call)
 {
     *writing = (struct writing){.call = call,
                                 .store = call_store(call),
@@ -394,7 +391,17 @@ static int open_writing(struct writing *writing, struct call *call)
     return status < 0 ? no_memory(writing) : read_condition(writing);
 }
 
-static int keep_stored(struct writing *writing)
+void writing_close(struct writing *writing)
+{
+    if (writing->judging) {
+        expr_run_stop(writing->run);
+        writing->judging = false;
+    }
+    buffer_release(&writing->taken);
+    buffer_release(&writing->key);
+}
+
+int writing_keep_stored(struct writing *writing)
 {
     struct call *call = writing->call;
     if (call->answer != ANSWER_RECORD) {
@@ -408,21 +415,21 @@ static int keep_stored(struct writing *writing)
 int call_write(struct call *call)
 {
     struct writing writing;
-    int status = open_writing(&writing, call);
+    int status = writing_open(&writing, call);
     if (status == 0) {
         writing.store->ops->begin(writing.store);
-        status = write_kind(&writing);
+        status = writing_pass(&writing);
         if (status == 0) {
-            status = keep_stored(&writing);
+            status = writing_keep_stored(&writing);
         }
         if (status == 0) {
             writing.store->ops->commit(writing.store);
+            call_counters(call)->writes += writing.changes;
         } else {
             writing.store->ops->rollback(writing.store);
         }
     }
-    buffer_release(&writing.taken);
-    buffer_release(&writing.key);
+    writing_close(&writing);
     return status;
 }
 
@@ -451,6 +458,18 @@ static uint64_t overtake(struct call *call, const struct relationship *only,
     return dropped;
 }
 
+/* What is cached of records whose home is elsewhere. */
+static uint64_t forget(struct call *call, const struct relationship *relationship,
+                       const struct buffer *key)
+{
+    struct store *store = call_store(call);
+    if (relationship != NULL || !store->remote) {
+        return 0;
+    }
+    return store->home->invalidate(store, key != NULL ? key->bytes : NULL,
+                                   key != NULL ? key->size : 0);
+}
+
 int call_invalidate(struct call *call, const struct relationship *relationship, struct reader keys)
 {
     struct token list = reader_next(&keys);
@@ -459,7 +478,7 @@ int call_invalidate(struct call *call, const struct relationship *relationship, 
     call->number = 0;
     world_advance(&call->engine->world);
     if (list.kind == TOKEN_NIL) {
-        call->number = overtake(call, relationship, NULL);
+        call->number = forget(call, relationship, NULL) + overtake(call, relationship, NULL);
         return 0;
     }
     if (list.kind != TOKEN_ARRAY) {
@@ -475,6 +494,7 @@ int call_invalidate(struct call *call, const struct relationship *relationship, 
         key.size = 0;
         status = key_take(call->resource, &call->resource->primary_key, &keys, &key, &call->error);
         if (status == 0) {
+            call->number += forget(call, relationship, &key);
             call->number += overtake(call, relationship, &key);
         } else {
             error_prefix(&call->error, "key %u: ", i);

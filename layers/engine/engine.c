@@ -137,6 +137,8 @@ struct engine *engine_create(const struct limits *limits)
     task_queue_init(&engine->tasks);
     list_init(&engine->realms);
     list_init(&engine->calls);
+    list_init(&engine->writes);
+    list_init(&engine->held);
     engine->memory = memory_create(&engine->world);
     engine->coalescer = engine->memory == NULL ? NULL : coalescer_create(limits);
     engine->remote = engine->coalescer == NULL ? NULL : remote_create(engine->coalescer, limits);
@@ -242,7 +244,7 @@ static void run_tasks(struct engine *engine, uint64_t *budget)
         uint64_t slice = *budget < SLICE_BUDGET ? *budget : SLICE_BUDGET;
         uint64_t left = slice;
         if (!task->run(task, &left)) {
-            list_append(&engine->tasks.tasks, &task->link);
+            task_requeue(&engine->tasks, task);
         }
         uint64_t cost = slice - left + RUN_COST;
         *budget -= cost < *budget ? cost : *budget;

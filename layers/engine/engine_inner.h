@@ -42,6 +42,10 @@ struct engine {
     struct realm *realm;            /* of the schema in force */
     struct list realms;
     struct list calls; /* under way, of struct call */
+    struct list writes; /* calls that write to homes elsewhere, of struct call_order */
+    struct list held;   /* calls that wait for such, oldest first */
+    uint64_t order_number;
+    struct redis *redis; /* the layer; NULL: there is none */
     uint64_t now_us;
     uint64_t next_deadline_us; /* of the calls; 0 for none */
     struct buffer scratch;     /* a key, for the shortest way of get */
@@ -104,6 +108,26 @@ int call_read_shown(struct call *call);
 int call_start_get(struct call *call);
 int call_start_load(struct call *call);
 int call_start_read(struct call *call);
+
+/* call_read.c: goes on when the records of a call's keys have come from their home:
+ * as call_start_get. */
+int call_take_fetched(struct call *call);
+
+/* call_order.c: whether a call must wait for earlier writes of its connection; then
+ * it is held, and call_start_held begins it when they are done. Asked before the
+ * call begins. */
+bool call_is_held(struct call *call);
+bool call_waits_for_writes(const struct engine *engine, uint64_t origin,
+                           const struct resource *resource);
+void call_write_begins(struct call *call);
+/* It writes no more, or waits no more: lets those go that waited. Harmless. */
+void call_order_end(struct call *call);
+int call_start_held(struct call *call); /* call.c */
+
+/* call_write_home.c: a write to a home elsewhere, step by step. CALL_LATER where its
+ * task has to wait; else as call_write. */
+int call_write_home(struct call *call);
+void call_write_home_end(struct call *call);
 
 /* call_write.c: the calls that change records, in one turn. The stored record is
  * then the call's answer. 0, or a negative code with call->error set. */

@@ -189,6 +189,7 @@ struct batch {
     uint64_t started_us;
     uint64_t deadline_us; /* 0: none */
     void *context;        /* the loader's */
+    bool fresh;           /* a load in it goes past what is cached: so should the loader */
     struct batch_state *state;
 };
 

@@ -138,6 +138,8 @@ static void fill_frame(struct batch_state *state, struct slot *const *selected, 
         bytes += slot->size;
         slots[i] = slot;
         slot->flight = state;
+        state->batch.fresh |= slot->fresh;
+        slot->fresh = false;
         list_move_all(&slot->flying, &slot->waiting);
     }
     const struct group *group = state->group;
@@ -175,6 +177,7 @@ static struct batch_state *batch_new(struct coalescer *coalescer, struct group *
     state->batch.number = ++coalescer->batch_number;
     state->batch.started_us = now_us;
     state->batch.context = NULL;
+    state->batch.fresh = false;
     state->batch.state = state;
     state->loader = lane->loader;
     state->loader->references++;

@@ -317,6 +317,7 @@ int slot_ask(struct coalescer *coalescer, struct queue *queue, struct waiter *wa
     } else {
         joined = !list_empty(&slot->waiting);
     }
+    slot->fresh |= fresh;
     list_append(&slot->waiting, &waiter->mate);
     return joined ? 1 : 0;
 }

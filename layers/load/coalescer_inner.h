@@ -73,6 +73,7 @@ struct slot {
     uint64_t number;            /* order of asking */
     uint32_t size;
     bool overtaken; /* while flying: no longer to be joined */
+    bool fresh;     /* who waits for the next flight goes past what is cached */
     union {
         uint8_t few[SLOT_KEY_FEW];
         uint8_t *many;

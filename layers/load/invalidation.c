@@ -119,11 +119,43 @@ static void affect_named(struct relation *relation, const struct resource *resou
     buffer_release(&key);
 }
 
+static bool same_list(const struct field_list *a, const struct field_list *b)
+{
+    return a->count == b->count &&
+           memcmp(a->fields, b->fields, a->count * sizeof a->fields[0]) == 0;
+}
+
+/* Where every write to it changes the sets of its indexes, and these are heard of. */
+static bool told_by_index(const struct resource *resource)
+{
+    return resource->redis != NULL && resource->redis->only_relata && !resource->redis->resident;
+}
+
+/* A foreign write, of which old or new is not known. */
+static void affect_unknown(struct relation *relation, const struct write_event *event,
+                           const struct field_list *fields)
+{
+    const struct field_list *named = event->named;
+    bool whole = named != NULL && same_list(named, fields);
+    if (event->of_index && (named == NULL || named->fields[0] != fields->fields[0])) {
+        return;
+    }
+    if (whole) {
+        relation_invalidate(relation, event->key, event->key_size);
+    } else if (event->of_index || event->old_unknown || !told_by_index(event->resource)) {
+        relation_invalidate(relation, NULL, 0);
+    }
+    /* Else the old record told whom it leaves, and the index tells whom it joins. */
+}
+
 static void affect_both(struct relation *relation, const struct write_event *event,
                         const struct field_list *fields)
 {
     affect_named(relation, event->resource, fields, event->old);
     affect_named(relation, event->resource, fields, event->new);
+    if (event->old_unknown || event->new_unknown) {
+        affect_unknown(relation, event, fields);
+    }
 }
 
 static bool same_field(const struct write_event *event, unsigned field)
@@ -233,6 +265,10 @@ void invalidation_on_write(struct relation *relation, const struct write_event *
         return;
     }
     if (!bit_test(relation->looks_at, event->resource->position)) {
+        return;
+    }
+    if (event->cause == WRITE_LOST) {
+        relation_lose(relation);
         return;
     }
     if (bit_test(relation->reads, event->resource->position)) {

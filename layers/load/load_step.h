@@ -45,6 +45,7 @@ struct load_step {
     size_t parts_missing;    /* parts whose answers are not there */
     struct load_part *parts; /* newest first */
     struct task ready_task;
+    struct fetch fetch; /* of a loader that answers keys of records that are elsewhere */
     /* The cut: what is applied for each source. */
     bool searching_needed; /* a filter or a sort of the caller's, or per source */
     struct search_spec spec;
@@ -72,5 +73,14 @@ const struct related_records *load_keys_answer(const struct load_step *step, siz
                                                const struct error **error);
 
 void load_keys_release(struct load_step *step);
+
+/* load_fetch.c. Of a loader that answers keys, only the keys are shared, joined
+ * and cached: the records are those of this moment. Puts them in the place of the
+ * answers' own; those that are no more are left out. 0; LOAD_FETCH_LATER where
+ * step->task waits for them, then load_fetch_take takes them; or a negative code
+ * with the eval's error set. */
+enum { LOAD_FETCH_LATER = 1 };
+int load_fetch(struct load_step *step);
+int load_fetch_take(struct load_step *step);
 
 #endif

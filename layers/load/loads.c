@@ -30,24 +30,6 @@ static int no_memory(struct loads *loads)
     return error_set(loads->eval->error, CODE_OVERLOADED, "no memory for the loads of this call");
 }
 
-/* Of a loader that answers keys, only the keys are shared, joined and cached: the
- * records are those of this moment. */
-static int fetch_records(struct load_step *step)
-{
-    int status = 0;
-    if (!step->relation->relationship->returns_keys) {
-        return 0;
-    }
-    for (size_t i = 0; status == 0 && i < step->answer_count; i++) {
-        struct key_answer *answer = &step->answers[i];
-        if (answer->records != NULL) {
-            status =
-                outside_fetch_again(step->relation, step->loads->eval->arena, &answer->records);
-        }
-    }
-    return status < 0 ? no_memory(step->loads) : 0;
-}
-
 /* ---- The cut: what the daemon applies of the query, for each source ---- */
 
 static uint64_t smaller_limit(const struct relationship *relationship, const struct query *query,
@@ -141,6 +123,7 @@ static int step_finish(struct load_step *step);
 static bool cut_run(struct task *task, uint64_t *budget)
 {
     struct load_step *step = CONTAINER_OF(task, struct load_step, task);
+    step->loads->eval->asker.task = task;
     for (; step->at < step->level->count; step->at++) {
         if (*budget == 0) {
             return false;
@@ -242,14 +225,29 @@ static int step_finish(struct load_step *step)
     return 0;
 }
 
+static bool fetched_run(struct task *task, uint64_t *budget)
+{
+    struct load_step *step = CONTAINER_OF(task, struct load_step, task);
+    if (load_fetch_take(step) < 0) {
+        step_failed(step);
+        return true;
+    }
+    task->run = cut_run;
+    return cut_run(task, budget);
+}
+
 static void on_answers(struct load_step *step)
 {
-    if (fetch_records(step) < 0) {
+    task_init(&step->task, cut_run);
+    int status = load_fetch(step);
+    if (status < 0) {
         step_failed(step);
         return;
     }
-    task_init(&step->task, cut_run);
-    task_submit(step->loads->relations->shared->tasks, &step->task);
+    if (status == LOAD_FETCH_LATER) {
+        step->task.run = fetched_run;
+    }
+    task_requeue(step->loads->relations->shared->tasks, &step->task);
 }
 
 static bool keys_run(struct task *task, uint64_t *budget)
@@ -357,6 +355,7 @@ static void step_release(struct load_step *step)
     if (step->search != NULL) {
         search_stop(step->search);
     }
+    fetch_end(&step->fetch);
     load_keys_release(step);
 }
 

@@ -8,9 +8,23 @@
 #include "protocol/msgpack/writer.h"
 
 /* The happy path is records_loader_start -> work_run (a slice or several) ->
- * coalescer_complete. Possible failures are: no memory for the work (the batch
+ * coalescer_complete. Where the records are at home elsewhere, many keys are
+ * searched side by side, so that what they ask for goes there together, and the
+ * task waits for all of it. Possible failures are: no memory for the work (the batch
  * fails at once), a search that fails (filter_steps, memory: the batch fails),
  * and the coalescer's cancel, after which the work forgets the batch. */
+
+/* One key that is being searched; side by side with others where records must be
+ * fetched. */
+struct lane {
+    struct search *search;
+    size_t key;
+    bool searching;
+    struct search_input input;
+    struct expr_records source;
+};
+
+enum { LANES_MAX = 128 };
 
 /* A batch that is being answered. It lives in the batch's arena, but for the
  * pin and the task, which are in lists: so it ends before the batch does. */
@@ -21,15 +35,14 @@ struct work {
     struct eval eval;
     struct error error;
     struct pin pin;
-    struct search *search;
+    struct lane *lanes;
+    size_t lane_count;
     struct related_records *answers;
     const struct record **sources; /* of a manual relationship, as the batch was formed */
-    size_t at;                     /* the key that is searched */
-    bool searching;
+    size_t at;                     /* the next key that no lane has had */
+    size_t answered;
     bool made_up; /* the sources are a loader's own, not stored ones */
     bool held;    /* outlived its turn: pinned, can be overtaken */
-    struct search_input input;
-    struct expr_records source;
 };
 
 static struct relations_owner *shared_of(const struct work *work)
@@ -40,7 +53,9 @@ static struct relations_owner *shared_of(const struct work *work)
 /* The work leaves all lists; the batch's memory is the coalescer's again. */
 static void work_end(struct work *work)
 {
-    search_stop(work->search);
+    for (size_t i = 0; i < work->lane_count; i++) {
+        search_stop(work->lanes[i].search);
+    }
     task_withdraw(&work->task);
     if (work->held) {
         pin_put(&work->pin);
@@ -68,49 +83,60 @@ static void work_fail(struct work *work)
     coalescer_fail(shared->coalescer, batch, &error, shared->now_us);
 }
 
-static int work_begin_key(struct work *work)
+static int lane_begin(struct work *work, struct lane *lane)
 {
-    const struct load_key *key = &work->batch->keys[work->at];
-    work->input = (struct search_input){0};
+    lane->key = work->at++;
+    lane->input = (struct search_input){0};
     if (work->relation->relationship->manual) {
-        work->source = (struct expr_records){.record = work->sources[work->at]};
-        work->input.outer = &work->source;
+        lane->source = (struct expr_records){.record = work->sources[lane->key]};
+        lane->input.outer = &lane->source;
     } else {
-        work->input.key = key->bytes;
-        work->input.key_size = key->size;
+        const struct load_key *key = &work->batch->keys[lane->key];
+        lane->input.key = key->bytes;
+        lane->input.key_size = key->size;
     }
-    work->searching = true;
-    return search_start(work->search, &work->input);
+    lane->searching = true;
+    return search_start(lane->search, &lane->input);
+}
+
+/* One key after the other, until one has to wait or the budget is used up. */
+static enum run_status lane_run(struct work *work, struct lane *lane, uint64_t *budget)
+{
+    struct batch *batch = work->batch;
+    while (lane->searching || work->at < batch->count) {
+        if (!lane->searching && lane_begin(work, lane) < 0) {
+            return RUN_FAILED;
+        }
+        struct related_records *answer = &work->answers[lane->key];
+        enum run_status status =
+            search_run(lane->search, budget, &answer->records, &answer->count);
+        if (status != RUN_DONE) {
+            return status;
+        }
+        batch->answers[lane->key] = (struct load_answer){.value = answer};
+        lane->searching = false;
+        work->answered++;
+        *budget -= *budget > 0; /* a key costs too, so that many empty ones end a slice */
+        if (*budget == 0 && work->answered < batch->count) {
+            return RUN_MORE;
+        }
+    }
+    return RUN_DONE;
 }
 
 static bool work_run(struct task *task, uint64_t *budget)
 {
     struct work *work = CONTAINER_OF(task, struct work, task);
     struct batch *batch = work->batch;
-    while (work->at < batch->count) {
-        if (!work->searching && work_begin_key(work) < 0) {
+    for (size_t i = 0; i < work->lane_count && work->answered < batch->count; i++) {
+        if (lane_run(work, &work->lanes[i], budget) == RUN_FAILED) {
             work_fail(work);
             return true;
         }
-        struct related_records *answer = &work->answers[work->at];
-        switch (search_run(work->search, budget, &answer->records, &answer->count)) {
-        case RUN_MORE:
-            work_hold(work);
-            return false;
-        case RUN_FAILED:
-            work_fail(work);
-            return true;
-        case RUN_DONE:
-            break;
-        }
-        batch->answers[work->at] = (struct load_answer){.value = answer};
-        work->searching = false;
-        work->at++;
-        *budget -= *budget > 0; /* a key costs too, so that many empty ones end a slice */
-        if (*budget == 0 && work->at < batch->count) {
-            work_hold(work);
-            return false;
-        }
+    }
+    if (work->answered < batch->count) {
+        work_hold(work);
+        return false;
     }
     struct relations_owner *shared = shared_of(work);
     work_end(work);
@@ -189,7 +215,12 @@ static void eval_open(struct work *work)
                                .now = {.seconds = now.tv_sec, .nanoseconds = (uint32_t)now.tv_nsec},
                                .steps_left = owner->shared->limits->filter_steps,
                                .steps_max = owner->shared->limits->filter_steps,
-                               .error = &work->error};
+                               .error = &work->error,
+                               .asker = {.task = &work->task,
+                                         .tasks = owner->shared->tasks,
+                                         .arena = &work->batch->arena,
+                                         .origin = work->batch->number,
+                                         .fresh = work->batch->fresh}};
     error_clear(&work->error);
     take_shown(work);
 }
@@ -209,7 +240,8 @@ static bool take_sources(struct work *work)
     for (size_t i = 0; work->sources != NULL && i < batch->count; i++) {
         const struct load_key *key = &batch->keys[i];
         const struct record *record = key->source;
-        if (work->made_up) {
+        if (work->made_up || store->remote) {
+            /* Nobody keeps it but the call that brought it. */
             record =
                 arena_copy(&work->batch->arena, record, record_bytes(record, source->field_count));
             if (record == NULL) {
@@ -224,6 +256,30 @@ static bool take_sources(struct work *work)
     return work->sources != NULL;
 }
 
+/* Whether what the relation finds may have to be fetched. */
+static bool is_elsewhere(const struct relation *relation)
+{
+    struct store *const *stores = relation->owner->stores;
+    const struct relationship *relationship = relation->relationship;
+    return stores[relationship->destination->position]->remote ||
+           (relationship->through != NULL && stores[relationship->through->position]->remote);
+}
+
+static bool make_lanes(struct work *work)
+{
+    size_t count = is_elsewhere(work->relation) ? work->batch->count : 1;
+    count = count < LANES_MAX ? count : LANES_MAX;
+    work->lanes = arena_zero(&work->batch->arena, count, sizeof *work->lanes);
+    for (size_t i = 0; work->lanes != NULL && i < count; i++) {
+        work->lanes[i].search = search_create(&work->relation->spec, &work->eval);
+        if (work->lanes[i].search == NULL) {
+            return false;
+        }
+        work->lane_count++;
+    }
+    return work->lanes != NULL;
+}
+
 void records_loader_start(struct relation *relation, struct batch *batch)
 {
     struct relations_owner *shared = relation->owner->shared;
@@ -235,9 +291,8 @@ void records_loader_start(struct relation *relation, struct batch *batch)
         batch->context = work;
         eval_open(work);
         work->answers = arena_zero(&batch->arena, batch->count, sizeof *work->answers);
-        work->search = search_create(&relation->spec, &work->eval);
     }
-    if (work == NULL || work->answers == NULL || work->search == NULL || !take_sources(work)) {
+    if (work == NULL || work->answers == NULL || !make_lanes(work) || !take_sources(work)) {
         struct error error = ERROR_INIT;
         error_set(&error, CODE_OVERLOADED, "%s: no memory for a batch", relation->loader.name);
         coalescer_fail(shared->coalescer, batch, &error, shared->now_us);

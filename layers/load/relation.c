@@ -109,6 +109,29 @@ uint64_t relation_invalidate(struct relation *relation, const uint8_t *key, size
                        : result_cache_drop_all(relation->cache);
 }
 
+void relation_lose(struct relation *relation)
+{
+    coalescer_overtake(relation->owner->shared->coalescer, &relation->loader, NULL, 0);
+    if (relation->cache != NULL) {
+        result_cache_expire(relation->cache, relations_clock(relation->owner->shared));
+    }
+}
+
+bool relation_is_current(const struct relation *relation)
+{
+    const struct relations *owner = relation->owner;
+    if (!relation->reads_elsewhere) {
+        return true;
+    }
+    for (unsigned i = 0; i < owner->schema->resource_count; i++) {
+        bool looks = (relation->looks_at[i / 64] >> (i % 64)) & 1;
+        if (looks && !store_is_current(owner->stores[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Most of the time no relation is active: batches from records end in the turn
  * in which they begin, and only outside loaders are worth a cache. */
 static void on_write(struct write_listener *listener, const struct write_event *event)
@@ -182,6 +205,10 @@ static int open_relation(struct relation *relation, struct relations *owner,
         return status;
     }
     status = invalidation_open(relation, &owner->arena);
+    for (unsigned i = 0; status == 0 && i < owner->schema->resource_count; i++) {
+        bool looks = (relation->looks_at[i / 64] >> (i % 64)) & 1;
+        relation->reads_elsewhere |= looks && owner->stores[i]->home != NULL;
+    }
     if (status == 0 && !is_outside(relation)) {
         status = records_loader_open(relation, &owner->arena);
     }

@@ -40,6 +40,7 @@ struct relation {
     bool uses_now;              /* at the time: its results are not cached */
     uint64_t *reads;            /* bits: resources whose writes affect all keys, */
     uint64_t *looks_at;         /* bits: all whose writes affect any */
+    bool reads_elsewhere;       /* some of these have their home elsewhere */
     struct result_cache *cache; /* NULL: results are not kept */
     size_t in_flight;           /* batches that did not end in the turn they began */
     struct list active; /* in owner->active: a write may have to drop or overtake something */
@@ -121,5 +122,14 @@ void relation_let_go(struct relation *relation);
 /* Invalidation: the cached results and the flights of a key, or of all where
  * `key` is NULL. How many cached results were dropped. */
 uint64_t relation_invalidate(struct relation *relation, const uint8_t *key, size_t size);
+
+/* Writes may have been missed: nothing that is cached or in flight counts as
+ * current any more, though a failing loader may be replaced by what was cached
+ * (stale_if_error). */
+void relation_lose(struct relation *relation);
+
+/* Whether what is cached counts as current: the homes of all that it was made of
+ * would have told of a write. */
+bool relation_is_current(const struct relation *relation);
 
 #endif

@@ -21,6 +21,9 @@ struct eval {
     uint64_t steps_left; /* of the limit filter_steps */
     uint64_t steps_max;
     struct error *error; /* set where something fails */
+    /* Who waits for records that are not in memory; zeroed: nobody can. Its task
+     * is set by each task before it runs expressions and searches. */
+    struct asker asker;
 };
 
 /* The store of a resource. */

@@ -31,6 +31,8 @@ struct step_state {
     size_t list_at;
     uint8_t *key;
     size_t key_room;
+    struct fetch fetch; /* direct, where the record is at home elsewhere */
+    struct store_key sought;
 };
 
 struct expr_run {

@@ -112,6 +112,7 @@ void steps_stop(struct expr_run *run)
         if (state->inner != NULL) {
             expr_run_stop(state->inner);
         }
+        fetch_end(&state->fetch);
         state->status = STEP_UNKNOWN;
     }
 }
@@ -136,6 +137,36 @@ static const struct expr_records *source_of(struct expr_run *run, struct step_st
     return state->source.record != NULL ? &state->source : NULL;
 }
 
+/* A record that is at home elsewhere: asked for once, and waited for. */
+static enum run_status fetch_direct(struct expr_run *run, struct step_state *state,
+                                    struct store *store, const uint8_t *key, size_t size)
+{
+    struct fetch *fetch = &state->fetch;
+    struct error *error = run->eval->error;
+    if (!fetch->begun) {
+        state->sought = (struct store_key){.bytes = key, .size = size};
+        *fetch = (struct fetch){.store = store,
+                                .asker = run->eval->asker,
+                                .kind = FETCH_KEYS,
+                                .keys = &state->sought,
+                                .asked = 1};
+        if (fetch_start(fetch, error) < 0) {
+            return RUN_FAILED;
+        }
+    }
+    if (!fetch->done) {
+        return RUN_MORE;
+    }
+    bool failed = fetch->error.code != CODE_OK || (fetch->errors != NULL && fetch->errors[0] != NULL);
+    if (failed) {
+        *error = fetch->error.code != CODE_OK ? fetch->error : *fetch->errors[0];
+    } else {
+        state->found = fetch->records[0];
+    }
+    fetch_end(fetch);
+    return failed ? RUN_FAILED : RUN_DONE;
+}
+
 static enum run_status find_direct(struct expr_run *run, struct step_state *state,
                                    const struct record *source, uint64_t *budget)
 {
@@ -148,6 +179,10 @@ static enum run_status find_direct(struct expr_run *run, struct step_state *stat
     if (key[0] == 0xc0) {
         return RUN_DONE;
     }
+    struct store *store = eval_store(eval, relationship->destination);
+    if (state->fetch.begun) {
+        return fetch_direct(run, state, store, key, size);
+    }
     if (*budget == 0) {
         return RUN_MORE;
     }
@@ -158,7 +193,12 @@ static enum run_status find_direct(struct expr_run *run, struct step_state *stat
     }
     --*budget;
     eval->steps_left--;
-    struct store *store = eval_store(eval, relationship->destination);
+    if (store->remote) {
+        return fetch_direct(run, state, store, key, size);
+    }
+    if (store_ready(store, eval->error) < 0) {
+        return RUN_FAILED;
+    }
     state->found = store->ops->find(store, key, size);
     return RUN_DONE;
 }

@@ -248,6 +248,25 @@ static enum run_status take_record(struct search *search, uint64_t *budget)
     return RUN_DONE;
 }
 
+/* Whether a record has the search's key, where its way does not see to that. */
+static bool joins(const struct search *search, const struct record *record)
+{
+    const struct search_spec *spec = search->spec;
+    switch (search->source.kind) {
+    case SOURCE_WALK:
+        return walk_joins(&search->source.walk, record);
+    case SOURCE_FETCH:
+        return spec->join == NULL || spec->through != NULL ||
+               key_matches(spec->resource, spec->join, record, search->input.key,
+                           search->input.key_size);
+    case SOURCE_NOTHING:
+    case SOURCE_LIST:
+    case SOURCE_THROUGH:
+        break;
+    }
+    return true;
+}
+
 /* The next record that passes; NULL at the end. */
 static enum run_status next_kept(struct search *search, uint64_t *budget, bool with_paths,
                                  const struct record **record)
@@ -261,8 +280,7 @@ static enum run_status next_kept(struct search *search, uint64_t *budget, bool w
                 *record = NULL;
                 return status;
             }
-            kept = search->source.kind != SOURCE_WALK ||
-                   walk_joins(&search->source.walk, search->current);
+            kept = joins(search, search->current);
         }
         if (kept) {
             status = pass_filters(search, budget, &kept);

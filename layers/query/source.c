@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "layers/query/source_inner.h"
 #include "protocol/base/check.h"
 #include "protocol/base/code.h"
 #include "protocol/base/hash.h"
@@ -62,7 +63,7 @@ int source_init(struct source *source, const struct search_spec *spec, struct ev
 
 /* The parts of a key as values of the fields that they are to equal. False
  * where nothing can. */
-static bool key_values(const struct resource *resource, const struct field_list *join,
+bool source_key_values(const struct resource *resource, const struct field_list *join,
                        const uint8_t *key, size_t size, struct term_value *out)
 {
     struct reader reader = reader_of(key, size);
@@ -83,12 +84,12 @@ static bool key_values(const struct resource *resource, const struct field_list 
 }
 
 /* The join's terms are the first of a plan. */
-static bool set_values(struct source *source, const struct search_input *input)
+bool source_set_values(struct source *source, const struct search_input *input)
 {
     const struct plan *plan = source->plan;
     const struct search_spec *spec = source->spec;
     if (spec->join != NULL &&
-        !key_values(spec->resource, spec->join, input->key, input->key_size, source->values)) {
+        !source_key_values(spec->resource, spec->join, input->key, input->key_size, source->values)) {
         return false;
     }
     for (unsigned i = spec->join != NULL ? spec->join->count : 0; i < plan->term_count; i++) {
@@ -173,12 +174,16 @@ static enum walk_bound choose(struct source *source, const struct search_input *
 
 static int start_walk(struct source *source, const struct search_input *input)
 {
+    int ready = store_ready(source->walk.store, source->eval->error);
+    if (ready < 0) {
+        return ready;
+    }
     const struct access *first = &source->plan->accesses[0];
     enum walk_bound bound;
     if (first->key_as_given) {
         source->access = first;
         bound = bind(source, first, input);
-    } else if (!set_values(source, input)) {
+    } else if (!source_set_values(source, input)) {
         bound = WALK_EMPTY;
     } else {
         bound = choose(source, input);
@@ -199,7 +204,7 @@ static int start_walk(struct source *source, const struct search_input *input)
 /* ---- Through ---- */
 
 /* A key of a record: in place where it is one field. False where one is nil. */
-static int take_key(struct source *source, const struct resource *resource,
+int source_take_key(struct source *source, const struct resource *resource,
                     const struct field_list *fields, const struct record *record,
                     const uint8_t **key, size_t *size)
 {
@@ -256,7 +261,7 @@ static int seen_grow(struct source *source)
         if (seen->slots[i].stamp != seen->stamp) {
             continue;
         }
-        if (take_key(source, source->spec->resource, &source->spec->resource->primary_key,
+        if (source_take_key(source, source->spec->resource, &source->spec->resource->primary_key,
                      seen->slots[i].record, &key, &size) < 0) {
             return -CODE_OVERLOADED;
         }
@@ -276,7 +281,7 @@ static int see(struct source *source, const struct record *record)
     }
     const uint8_t *key;
     size_t size;
-    if (take_key(source, resource, &resource->primary_key, record, &key, &size) < 0) {
+    if (source_take_key(source, resource, &resource->primary_key, record, &key, &size) < 0) {
         return -CODE_OVERLOADED;
     }
     size_t at = seen_slot(seen, resource, key, size);
@@ -289,7 +294,7 @@ static int see(struct source *source, const struct record *record)
     return 1;
 }
 
-static int keep_found(struct source *source, const struct record *record)
+int source_keep_found(struct source *source, const struct record *record)
 {
     int fresh = source->plan->through->unique ? 1 : see(source, record);
     if (fresh <= 0) {
@@ -304,20 +309,20 @@ static int keep_found(struct source *source, const struct record *record)
 }
 
 /* Follows a through record to the destinations that it names. */
-static int follow(struct source *source, const struct record *record)
+int source_follow(struct source *source, const struct record *record)
 {
     const struct relationship *relationship = source->spec->through;
     const struct access *access = &source->plan->through->destination;
     const struct field_list *join = &relationship->destination_fields;
     const uint8_t *key;
     size_t size;
-    int code = take_key(source, relationship->through, &relationship->through_destination, record,
+    int code = source_take_key(source, relationship->through, &relationship->through_destination, record,
                         &key, &size);
     if (code <= 0) {
         return code;
     }
     if (!access->key_as_given &&
-        !key_values(relationship->destination, join, key, size, source->destination_values)) {
+        !source_key_values(relationship->destination, join, key, size, source->destination_values)) {
         return 0;
     }
     struct walk *walk = &source->destination;
@@ -329,7 +334,7 @@ static int follow(struct source *source, const struct record *record)
     const struct record *found = NULL;
     while (code == 0 && (found = walk_next(walk)) != NULL) {
         if (walk_joins(walk, found)) {
-            code = keep_found(source, found);
+            code = source_keep_found(source, found);
         }
     }
     walk_close(walk);
@@ -354,11 +359,20 @@ static int follow_some(struct source *source, uint64_t most, uint64_t *followed)
         if (!source_visit(source)) {
             return -CODE_TOO_LARGE;
         }
-        if (walk_joins(&source->through, record) && follow(source, record) != 0) {
+        if (walk_joins(&source->through, record) && source_follow(source, record) != 0) {
             return source_lacks_memory(source);
         }
     }
     return source->eval->arena->failed ? source_lacks_memory(source) : 0;
+}
+
+void source_forget_found(struct source *source)
+{
+    source->through_ended = false;
+    source->found.count = 0;
+    source->found_at = 0;
+    source->seen.count = 0;
+    source->seen.stamp++;
 }
 
 static int start_through(struct source *source, const struct search_input *input)
@@ -366,13 +380,16 @@ static int start_through(struct source *source, const struct search_input *input
     const struct relationship *relationship = source->spec->through;
     const struct access *access = &source->plan->through->source;
     const struct field_list *join = &relationship->through_source;
-    source->through_ended = false;
-    source->found.count = 0;
-    source->found_at = 0;
-    source->seen.count = 0;
-    source->seen.stamp++;
+    int ready = store_ready(source->through.store, source->eval->error);
+    if (ready == 0) {
+        ready = store_ready(source->destination.store, source->eval->error);
+    }
+    if (ready < 0) {
+        return ready;
+    }
+    source_forget_found(source);
     if (!access->key_as_given &&
-        !key_values(relationship->through, join, input->key, input->key_size, source->values)) {
+        !source_key_values(relationship->through, join, input->key, input->key_size, source->values)) {
         return 0;
     }
     enum walk_bound bound =
@@ -424,6 +441,8 @@ int source_start(struct source *source, const struct search_input *input)
         source->list = input->list;
         source->list_count = input->list_count;
         source->list_at = 0;
+    } else if (source_is_elsewhere(source)) {
+        code = source_start_fetch(source, input);
     } else if (source->plan->through != NULL) {
         code = start_through(source, input);
     } else {
@@ -454,6 +473,8 @@ enum run_status source_next(struct source *source, uint64_t *budget, const struc
             *record = source->list[source->list_at++];
         }
         return RUN_DONE;
+    case SOURCE_FETCH:
+        return source_next_fetched(source, record);
     case SOURCE_THROUGH:
         return pay_debt(source, budget) ? next_through(source, budget, record) : RUN_MORE;
     case SOURCE_WALK:
@@ -478,5 +499,6 @@ void source_stop(struct source *source)
         walk_close(&source->through);
         walk_close(&source->destination);
     }
+    fetch_end(&source->fetch);
     source->kind = SOURCE_NOTHING;
 }

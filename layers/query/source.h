@@ -31,7 +31,7 @@ struct source {
     const struct search_spec *spec;
     const struct plan *plan;
     struct eval *eval;
-    enum { SOURCE_NOTHING, SOURCE_WALK, SOURCE_LIST, SOURCE_THROUGH } kind;
+    enum { SOURCE_NOTHING, SOURCE_WALK, SOURCE_LIST, SOURCE_THROUGH, SOURCE_FETCH } kind;
     struct term_value *values;   /* of the plan's terms */
     const struct access *access; /* of SOURCE_WALK */
     struct walk walk;
@@ -48,6 +48,11 @@ struct source {
     bool through_ended;
     uint8_t *room; /* a key of several fields */
     size_t room_size;
+    /* SOURCE_FETCH: records from their home elsewhere */
+    struct fetch fetch;
+    size_t fetched_at;
+    bool linking; /* what is fetched are records of the through resource, and of a
+                     SOURCE_THROUGH that they are not there yet */
     uint64_t debt; /* what the start cost, in visits, and is not paid for yet */
 };
 

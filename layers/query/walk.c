@@ -439,6 +439,53 @@ static int find_more(struct walk *walk)
     return 0;
 }
 
+/* ---- For records that are elsewhere ---- */
+
+int walk_points(struct walk *walk, const struct store_key **keys, size_t *count)
+{
+    bool list = !walk->access->key_as_given && walk->access->in_position >= 0;
+    struct store_key *out =
+        arena_alloc(walk->arena, (list ? walk->item_count : 1) * sizeof(*out));
+    *count = list ? walk->item_count : 1;
+    *keys = out;
+    if (out == NULL) {
+        return -CODE_OVERLOADED;
+    }
+    if (walk->access->key_as_given) {
+        *out = (struct store_key){.bytes = walk->key, .size = walk->key_size};
+        return 0;
+    }
+    for (size_t i = 0; i < *count; i++) {
+        if (list) {
+            bind_item(walk, i);
+        }
+        walk->room_size = 0; /* each key stays: room of its own */
+        if (!take_room(walk, key_room(walk))) {
+            return -CODE_OVERLOADED;
+        }
+        out[i] = make_key(walk, 0);
+    }
+    walk->room_size = 0;
+    return 0;
+}
+
+int walk_ranges(struct walk *walk, const struct range **ranges, size_t *count)
+{
+    bool list = walk->access->in_position >= 0;
+    struct range *out = arena_alloc(walk->arena, (list ? walk->item_count : 1) * sizeof(*out));
+    *count = list ? walk->item_count : 1;
+    *ranges = out;
+    for (size_t i = 0; out != NULL && i < *count; i++) {
+        if (list) {
+            bind_item(walk, i);
+        }
+        out[i] = walk->range;
+    }
+    /* The bounds' room must not be used again while the ranges are asked for. */
+    walk->room_size = 0;
+    return out != NULL ? 0 : -CODE_OVERLOADED;
+}
+
 static int open_points(struct walk *walk)
 {
     walk->item_at = 0;

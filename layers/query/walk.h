@@ -71,6 +71,11 @@ enum walk_bound walk_bind(struct walk *walk, const struct access *access,
  * points and ranges only. */
 uint64_t walk_estimate(struct walk *walk, uint64_t most);
 
+/* What was bound, for a store whose records are fetched: all its points as keys,
+ * or all its ranges; in the arena. 0, or -CODE_OVERLOADED. */
+int walk_points(struct walk *walk, const struct store_key **keys, size_t *count);
+int walk_ranges(struct walk *walk, const struct range **ranges, size_t *count);
+
 /* Opens what was bound: from here on it shows this moment. 0, or a code. */
 int walk_open(struct walk *walk);
 

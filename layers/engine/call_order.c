@@ -1,0 +1,149 @@
+#include <stddef.h>
+#include <string.h>
+
+#include "layers/engine/engine_inner.h"
+
+/* What one connection sends in a row is to look as if it were done in that order:
+ * a write to a home elsewhere takes turns, so what comes behind it on the same
+ * connection and looks at what it writes is held until it is done. Nobody else
+ * waits: of two connections neither knows which came first. */
+
+static struct call *call_of(const struct list *node)
+{
+    return (struct call *)(uintptr_t)((const char *)node - offsetof(struct call, order.link));
+}
+
+/* Whether a call looks at one resource alone; others may look at any. */
+static bool looks_at_one(const struct call *call)
+{
+    bool by_key = call->kind == CALL_GET || call->kind == CALL_GET_MANY;
+    bool writes = call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY;
+    return (by_key && !options_given(&call->options, OPTION_LOAD)) ||
+           (writes && !options_given(&call->options, OPTION_IF));
+}
+
+/* The resource that a call names; NULL where it names none that there is. */
+static const struct resource *named_resource(const struct call *call)
+{
+    struct reader in = call->params[0];
+    size_t size = 0;
+    const char *name = in.at == NULL ? NULL : reader_name(&in, &size);
+    return name == NULL ? NULL : schema_resource(call->realm->schema, name, size);
+}
+
+/* Writes to one key are done in the order of their arrival by the home itself; what
+ * identities find, and free for others, is not known before. */
+static bool keeps_order_itself(const struct call *call, const struct resource *resource)
+{
+    return call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY &&
+           looks_at_one(call) && resource->identity_count == 0;
+}
+
+/* By name: a reload may have made it another object. */
+static bool same_resource(const struct resource *a, const struct resource *b)
+{
+    return a == b || (a->name_size == b->name_size && strcmp(a->name, b->name) == 0);
+}
+
+static bool waits_for(const struct call *call, const struct resource *resource,
+                      const struct call *write)
+{
+    if (write->origin != call->origin || write->order.number >= call->order.number) {
+        return false;
+    }
+    if (resource == NULL || !looks_at_one(call)) {
+        return true;
+    }
+    return same_resource(resource, write->resource);
+}
+
+static bool waits(const struct call *call)
+{
+    const struct engine *engine = call->engine;
+    const struct resource *resource = named_resource(call);
+    /* Of many writes in a row none has to look at all the others. */
+    bool looks = resource == NULL || !keeps_order_itself(call, resource);
+    for (const struct list *node = engine->writes.next; looks && node != &engine->writes;
+         node = node->next) {
+        if (waits_for(call, resource, call_of(node))) {
+            return true;
+        }
+    }
+    /* Held writes have not begun, and come first as well. */
+    LIST_EACH(node, &engine->held)
+    {
+        const struct call *before = call_of(node);
+        if (before->order.writes && before != call && before->origin == call->origin &&
+            before->order.number < call->order.number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool call_is_held(struct call *call)
+{
+    struct engine *engine = call->engine;
+    call->order.number = ++engine->order_number;
+    if (list_empty(&engine->writes) && list_empty(&engine->held)) {
+        return false;
+    }
+    if (call->parent != NULL || !waits(call)) {
+        return false; /* what a loader reads is no part of its connection's order */
+    }
+    call->order.writes = call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY;
+    call->order.held = true;
+    list_append(&engine->held, &call->order.link);
+    return true;
+}
+
+bool call_waits_for_writes(const struct engine *engine, uint64_t origin,
+                           const struct resource *resource)
+{
+    LIST_EACH(node, &engine->writes)
+    {
+        const struct call *write = call_of(node);
+        if (write->origin == origin && same_resource(write->resource, resource)) {
+            return true;
+        }
+    }
+    LIST_EACH(node, &engine->held)
+    {
+        if (call_of(node)->origin == origin) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void call_write_begins(struct call *call)
+{
+    call->order.writes = true;
+    list_append(&call->engine->writes, &call->order.link);
+}
+
+/* Those of the connection that wait for nothing any more begin, oldest first. */
+static void release_held(struct engine *engine, uint64_t origin)
+{
+    for (struct list *node = engine->held.next, *after; node != &engine->held; node = after) {
+        struct call *call = call_of(node);
+        after = node->next;
+        if (call->origin == origin && !call->order.released && !waits(call)) {
+            /* It stays in the list until it begins, for those who come meanwhile. */
+            call->order.released = true;
+            task_requeue(&engine->tasks, &call->task);
+        }
+    }
+}
+
+void call_order_end(struct call *call)
+{
+    bool ended = call->order.writes && !list_empty(&call->order.link);
+    list_remove(&call->order.link);
+    call->order.writes = false;
+    call->order.held = false;
+    call->order.released = false;
+    if (ended) {
+        release_held(call->engine, call->origin);
+    }
+}

@@ -9,7 +9,7 @@
 #include "layers/load/deadlines.h"
 #include "layers/load/latency.h"
 #include "layers/load/pool.h"
-#include "layers/load/hash_table.h"
+#include "layers/hash_table.h"
 #include "protocol/base/check.h"
 
 /* What the coalescer's sources share; nobody else includes this.

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-#include "layers/load/hash_table.h"
+#include "layers/hash_table.h"
+#include "layers/s3_fifo.h"
 #include "protocol/base/check.h"
 #include "protocol/base/hash.h"
 #include "protocol/base/heap.h"
@@ -18,21 +19,8 @@
  * garbage, which the next fills free piece by piece: so a write that drops
  * everything does not hold the loop for as many frees as there are entries. */
 
-/* S3-FIFO. An entry begins in the small queue; when it comes to that queue's
- * end, it moves to the main queue if it was hit at least twice, else it goes and
- * leaves its hash among the ghosts; who comes back from there begins in the main
- * queue. At the main queue's end those that were hit go round again. */
-enum queue { QUEUE_SMALL, QUEUE_MAIN, QUEUE_COUNT };
-
 enum {
-    SMALL_SHARE = 10, /* the small queue's part of the bytes */
-    ANSWER_SHARE = 4, /* the largest answer's part */
-    HITS_MAX = 3,     /* counted of an entry: it goes round that often */
-    HITS_TO_STAY = 2, /* of an entry in the small queue */
-    GHOSTS_IN_SET = 4,
-    GHOSTS_FEW = 64,
-    GHOSTS_MAX = 1 << 22,
-    EVICTION_STEPS = 64,  /* entries that one eviction looks at */
+    ANSWER_SHARE = 4,     /* the largest answer's part */
     FREED_PER_FILL = 32,  /* garbage */
     FREED_AT_ONCE = 1024, /* garbage, by who made it */
     ENTRY_OVERHEAD = 80   /* its parts of both indexes and of the ghosts, malloc's own */
@@ -45,23 +33,14 @@ struct entry {
     struct hash_table_node by_both;
     struct hash_table_node by_key; /* in the table where it leads its key's entries */
     struct list variants;          /* the other entries of its key */
-    struct list link;              /* in a queue, or in the garbage */
+    struct s3_fifo_node place;     /* its link: in a queue, or in the garbage */
     uint64_t expires_us;
-    size_t bytes;
     uint8_t *shown; /* the key's bytes follow */
     size_t shown_size;
     size_t key_size;
     uint32_t holders;
-    uint8_t queue;
-    uint8_t hits;
     bool leads;
     bool detached;
-};
-
-/* One that was evicted from the small queue, as its hash and when. */
-struct ghost {
-    uint32_t print;
-    uint32_t number; /* 0: none */
 };
 
 struct result_cache {
@@ -69,14 +48,10 @@ struct result_cache {
     unsigned field_count;
     struct hash_table by_both;
     struct hash_table by_key;
-    struct list queues[QUEUE_COUNT]; /* oldest first */
-    uint64_t queue_bytes[QUEUE_COUNT];
+    struct s3_fifo fifo;
     struct list garbage;
     uint64_t garbage_bytes;
     uint64_t held; /* results that were not given back */
-    struct ghost *ghosts;
-    size_t ghost_count;    /* a power of two, or 0 */
-    uint32_t ghost_number; /* of the last one */
 };
 
 struct result_cache *result_cache_create(const struct result_cache_limits *limits,
@@ -90,16 +65,14 @@ struct result_cache *result_cache_create(const struct result_cache_limits *limit
     cache->field_count = field_count;
     hash_table_init(&cache->by_both);
     hash_table_init(&cache->by_key);
-    for (unsigned i = 0; i < QUEUE_COUNT; i++) {
-        list_init(&cache->queues[i]);
-    }
+    s3_fifo_init(&cache->fifo);
     list_init(&cache->garbage);
     return cache;
 }
 
 uint64_t result_cache_bytes(const struct result_cache *cache)
 {
-    return cache->queue_bytes[QUEUE_SMALL] + cache->queue_bytes[QUEUE_MAIN];
+    return s3_fifo_bytes(&cache->fifo);
 }
 
 uint64_t result_cache_count(const struct result_cache *cache)
@@ -159,21 +132,8 @@ static struct entry *find_leader(const struct result_cache *cache, uint64_t hash
 
 /* ---- Coming and going ---- */
 
-static void enqueue(struct result_cache *cache, struct entry *entry, enum queue queue)
-{
-    entry->queue = (uint8_t)queue;
-    list_append(&cache->queues[queue], &entry->link);
-    cache->queue_bytes[queue] += entry->bytes;
-}
-
-static void dequeue(struct result_cache *cache, struct entry *entry)
-{
-    list_remove(&entry->link);
-    cache->queue_bytes[entry->queue] -= entry->bytes;
-}
-
 static void insert(struct result_cache *cache, struct entry *entry, struct hashes hashes,
-                   enum queue queue)
+                   size_t bytes)
 {
     const uint8_t *key = entry->shown + entry->shown_size;
     struct entry *leader = find_leader(cache, hashes.key, key, entry->key_size);
@@ -184,7 +144,7 @@ static void insert(struct result_cache *cache, struct entry *entry, struct hashe
     } else {
         list_append(&leader->variants, &entry->variants);
     }
-    enqueue(cache, entry, queue);
+    s3_fifo_insert(&cache->fifo, &entry->place, bytes);
 }
 
 /* The next entry of the key leads the others. */
@@ -206,23 +166,29 @@ static void free_or_detach(struct entry *entry)
     }
 }
 
-static void take_out(struct result_cache *cache, struct entry *entry)
+/* Takes it out of the indexes only. */
+static void forget(struct result_cache *cache, struct entry *entry)
 {
     hash_table_remove(&cache->by_both, &entry->by_both);
     if (entry->leads) {
         hand_over(cache, entry);
     }
     list_remove(&entry->variants);
-    dequeue(cache, entry);
+}
+
+static void take_out(struct result_cache *cache, struct entry *entry)
+{
+    forget(cache, entry);
+    s3_fifo_remove(&cache->fifo, &entry->place);
     free_or_detach(entry);
 }
 
 static void free_garbage(struct result_cache *cache, size_t most)
 {
     for (size_t i = 0; i < most && !list_empty(&cache->garbage); i++) {
-        struct entry *entry = CONTAINER_OF(cache->garbage.next, struct entry, link);
-        list_remove(&entry->link);
-        cache->garbage_bytes -= entry->bytes;
+        struct entry *entry = CONTAINER_OF(cache->garbage.next, struct entry, place.link);
+        list_remove(&entry->place.link);
+        cache->garbage_bytes -= entry->place.bytes;
         free_or_detach(entry);
     }
 }
@@ -233,10 +199,7 @@ uint64_t result_cache_drop_all(struct result_cache *cache)
     cache->garbage_bytes += result_cache_bytes(cache);
     hash_table_clear(&cache->by_both);
     hash_table_clear(&cache->by_key);
-    for (unsigned i = 0; i < QUEUE_COUNT; i++) {
-        list_move_all(&cache->garbage, &cache->queues[i]);
-        cache->queue_bytes[i] = 0;
-    }
+    s3_fifo_move_all(&cache->fifo, &cache->garbage);
     free_garbage(cache, FREED_AT_ONCE);
     return count;
 }
@@ -262,94 +225,20 @@ void result_cache_free(struct result_cache *cache)
     free_garbage(cache, SIZE_MAX);
     hash_table_release(&cache->by_both);
     hash_table_release(&cache->by_key);
-    heap_free(cache->ghosts);
+    s3_fifo_release(&cache->fifo);
     heap_free(cache);
-}
-
-/* ---- Ghosts ---- */
-
-/* As many are remembered as there are entries: in sets by the hash, in which a
- * newer one takes the place of the oldest. Without memory nobody is. */
-static void grow_ghosts(struct result_cache *cache)
-{
-    size_t count = cache->ghost_count > 0 ? cache->ghost_count * 4 : GHOSTS_FEW;
-    struct ghost *ghosts = count <= GHOSTS_MAX ? heap_zero(count, sizeof *ghosts) : NULL;
-    if (ghosts != NULL) {
-        heap_free(cache->ghosts);
-        cache->ghosts = ghosts;
-        cache->ghost_count = count;
-    }
-}
-
-static struct ghost *ghosts_of(const struct result_cache *cache, uint64_t hash)
-{
-    return &cache->ghosts[hash & (cache->ghost_count - 1) & ~(uint64_t)(GHOSTS_IN_SET - 1)];
-}
-
-static uint32_t age_of(const struct result_cache *cache, const struct ghost *ghost)
-{
-    return ghost->number == 0 ? UINT32_MAX : cache->ghost_number - ghost->number;
-}
-
-static void add_ghost(struct result_cache *cache, uint64_t hash)
-{
-    if (cache->ghost_count < 2 * cache->by_both.count) {
-        grow_ghosts(cache);
-    }
-    if (cache->ghost_count == 0) {
-        return;
-    }
-    struct ghost *set = ghosts_of(cache, hash);
-    struct ghost *oldest = set;
-    for (unsigned i = 1; i < GHOSTS_IN_SET; i++) {
-        oldest = age_of(cache, &set[i]) > age_of(cache, oldest) ? &set[i] : oldest;
-    }
-    cache->ghost_number += cache->ghost_number == UINT32_MAX ? 2 : 1;
-    *oldest = (struct ghost){.print = (uint32_t)(hash >> 32), .number = cache->ghost_number};
-}
-
-static bool is_ghost(const struct result_cache *cache, uint64_t hash)
-{
-    bool found = false;
-    for (unsigned i = 0; cache->ghost_count > 0 && i < GHOSTS_IN_SET; i++) {
-        const struct ghost *ghost = ghosts_of(cache, hash) + i;
-        found |=
-            ghost->print == (uint32_t)(hash >> 32) && age_of(cache, ghost) < cache->by_both.count;
-    }
-    return found;
 }
 
 /* ---- Eviction ---- */
 
-/* Lets the oldest of a queue go, or stay where it has earned it. The last of an
- * eviction's steps always makes room. */
-static bool evict_from(struct result_cache *cache, enum queue queue, bool last)
-{
-    struct entry *entry = CONTAINER_OF(cache->queues[queue].next, struct entry, link);
-    uint8_t needed = queue == QUEUE_SMALL ? HITS_TO_STAY : 1;
-    if (!last && entry->hits >= needed) {
-        entry->hits = queue == QUEUE_SMALL ? 0 : (uint8_t)(entry->hits - 1);
-        dequeue(cache, entry);
-        enqueue(cache, entry, QUEUE_MAIN);
-        return false;
-    }
-    if (queue == QUEUE_SMALL) {
-        add_ghost(cache, entry->by_both.hash);
-    }
-    take_out(cache, entry);
-    return true;
-}
-
 static void evict(struct result_cache *cache)
 {
-    uint64_t small_max = cache->limits.bytes_max / SMALL_SHARE;
-    for (unsigned step = 1;; step++) {
-        bool small =
-            cache->queue_bytes[QUEUE_SMALL] > small_max || list_empty(&cache->queues[QUEUE_MAIN]);
-        if (evict_from(cache, small ? QUEUE_SMALL : QUEUE_MAIN, step >= EVICTION_STEPS)) {
-            return;
-        }
-    }
+    struct s3_fifo_node *node = s3_fifo_victim(&cache->fifo, cache->limits.bytes_max);
+    CHECK(node != NULL);
+    struct entry *entry = CONTAINER_OF(node, struct entry, place);
+    s3_fifo_evict(&cache->fifo, node, entry->by_both.hash);
+    forget(cache, entry);
+    free_or_detach(entry);
 }
 
 static void make_room(struct result_cache *cache, size_t bytes)
@@ -402,7 +291,7 @@ const struct cached_result *result_cache_find(struct result_cache *cache, const 
             return NULL;
         }
     }
-    entry->hits = (uint8_t)(entry->hits + (entry->hits < HITS_MAX));
+    s3_fifo_hit(&entry->place);
     entry->holders++;
     cache->held++;
     return &entry->result;
@@ -463,10 +352,9 @@ static struct entry *make_entry(struct result_cache *cache, size_t bytes,
     *entry = (struct entry){.result = {.records = copies, .count = answer->count},
                             .self = entry,
                             .cache = cache,
-                            .bytes = bytes,
                             .shown = at};
     list_init(&entry->variants);
-    list_init(&entry->link);
+    list_init(&entry->place.link);
     return entry;
 }
 
@@ -490,21 +378,20 @@ void result_cache_fill(struct result_cache *cache, const uint8_t *shown, size_t 
     size_t bytes = entry_size(cache, shown_size + key_size, answer);
     struct entry *entry = make_entry(cache, bytes, answer);
     struct entry *old = find_both(cache, hashes.both, shown, shown_size, key, key_size);
-    enum queue queue = is_ghost(cache, hashes.both) ? QUEUE_MAIN : QUEUE_SMALL;
-    uint8_t hits = 0;
+    struct s3_fifo_node place = {.bytes = 0};
+    s3_fifo_begin(&cache->fifo, &place, hashes.both);
     /* An older answer goes also where the new one cannot be kept: what was
      * answered since must not be followed by what was before. */
     if (old != NULL) {
-        queue = (enum queue)old->queue;
-        hits = old->hits;
+        s3_fifo_inherit(&place, &old->place);
         take_out(cache, old);
     }
     if (entry == NULL) {
         return;
     }
-    entry->hits = hits;
+    s3_fifo_inherit(&entry->place, &place);
     entry->expires_us = expiry_of(cache, hashes.both, now_us);
     set_key(entry, shown, shown_size, key, key_size);
     make_room(cache, bytes);
-    insert(cache, entry, hashes, queue);
+    insert(cache, entry, hashes, bytes);
 }

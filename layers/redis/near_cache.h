@@ -31,7 +31,7 @@ struct near_cache *near_cache_create(uint64_t bytes_max);
 void near_cache_free(struct near_cache *cache);
 
 /* A new bound; what is over it is evicted at once, piece by piece by the next
- * puts where it is much. */
+ * puts and turns where it is much. */
 void near_cache_resize(struct near_cache *cache, uint64_t bytes_max);
 
 /* False where there is none. Counts as a use. */
@@ -55,7 +55,7 @@ uint64_t near_cache_drop_all(struct near_cache *cache, uint64_t sequence);
 
 /* At the end of each turn: frees what left the cache at a sequence below
  * `oldest_pin` (world_oldest_pin), some at a time. True where more could be freed
- * at once. */
+ * at once, or is still over the bound. */
 bool near_cache_turn(struct near_cache *cache, uint64_t oldest_pin);
 
 uint64_t near_cache_bytes(const struct near_cache *cache); /* of what can be found */

@@ -22,7 +22,8 @@ enum {
 /* Goes through bytes as they come, each once, also where a reply comes in many
  * pieces. Zeroed at first, and again after each whole reply. */
 struct resp_scan {
-    size_t at; /* bytes that are known to belong to the reply */
+    size_t at;     /* bytes that are known to belong to the reply */
+    size_t looked; /* bytes behind them that do not end their line */
     uint8_t level;
     uint64_t left[RESP_LEVELS_MAX]; /* values that are missing, by level */
 };
@@ -40,9 +41,9 @@ enum resp_scan_status resp_scan_go(struct resp_scan *scan, const uint8_t *bytes,
 /* ---- What a reply is ---- */
 
 enum resp_kind {
-    RESP_NIL,     /* $-1, *-1, _ */
-    RESP_TEXT,    /* simple, bulk, verbatim (without its `txt:`), big numbers */
-    RESP_ERROR,   /* simple or bulk; in bytes, size: "MOVED 3999 127.0.0.1:6381" */
+    RESP_NIL,   /* $-1, *-1, _ */
+    RESP_TEXT,  /* simple, bulk, verbatim (without its `txt:`), big numbers */
+    RESP_ERROR, /* simple or bulk; in bytes, size: "MOVED 3999 127.0.0.1:6381" */
     RESP_INTEGER,
     RESP_REAL,
     RESP_BOOLEAN, /* in integer: 0 or 1 */
@@ -56,7 +57,7 @@ struct resp_token {
     enum resp_kind kind;
     const uint8_t *bytes; /* of texts and errors, in the reply's bytes */
     size_t size;
-    uint64_t count;       /* items of an array, pairs of a map */
+    uint64_t count; /* items of an array, pairs of a map */
     int64_t integer;
     double real;
 };

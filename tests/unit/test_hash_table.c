@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "layers/load/hash_table.h"
+#include "layers/hash_table.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
 

@@ -1,5 +1,5 @@
-#ifndef RELATA_LAYERS_LOAD_HASH_TABLE_H
-#define RELATA_LAYERS_LOAD_HASH_TABLE_H
+#ifndef RELATA_LAYERS_HASH_TABLE_H
+#define RELATA_LAYERS_HASH_TABLE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "layers/load/hash_table.h"
+#include "layers/hash_table.h"
 
 #include <string.h>
 

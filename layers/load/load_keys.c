@@ -126,7 +126,8 @@ static void take_answers(struct load_part *part)
         const struct load_answer *loaded = &part->load.answers[next++];
         answer->records = loaded->value;
         answer->error = loaded->error;
-        if (answer->error != NULL && step->relation->cache != NULL && !step->loads->fresh) {
+        if (answer->error != NULL && step->relation->cache != NULL && !step->loads->fresh &&
+            step->relation->relationship->stale_if_error_us > 0) {
             take_cached(step, answer, true, relations_clock(step->loads->relations->shared));
         }
     }

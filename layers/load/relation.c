@@ -58,6 +58,9 @@ static void relation_filled(struct loader *loader, struct batch *batch, size_t k
     if (is_outside(relation) ? outside_is_made_up(batch) : records_loader_is_made_up(batch)) {
         return;
     }
+    if (!relation_is_current(relation)) {
+        return;
+    }
     result_cache_fill(relation->cache, batch->shown, batch->shown_size, batch->keys[key].bytes,
                       batch->keys[key].size, &result, relations_clock(relation->owner->shared));
 }

@@ -35,6 +35,7 @@ struct entry {
     struct list variants;          /* the other entries of its key */
     struct s3_fifo_node place;     /* its link: in a queue, or in the garbage */
     uint64_t expires_us;
+    uint64_t generation; /* of the cache, when it was kept */
     uint8_t *shown; /* the key's bytes follow */
     size_t shown_size;
     size_t key_size;
@@ -52,6 +53,8 @@ struct result_cache {
     struct list garbage;
     uint64_t garbage_bytes;
     uint64_t held; /* results that were not given back */
+    uint64_t generation; /* rises with result_cache_expire, */
+    uint64_t expired_us; /* whose last time this is */
 };
 
 struct result_cache *result_cache_create(const struct result_cache_limits *limits,
@@ -282,8 +285,12 @@ const struct cached_result *result_cache_find(struct result_cache *cache, const 
     if (entry == NULL) {
         return NULL;
     }
-    if (now_us >= entry->expires_us) {
-        if (now_us >= later(entry->expires_us, cache->limits.stale_us)) {
+    uint64_t expires_us = entry->expires_us;
+    if (entry->generation != cache->generation && cache->expired_us < expires_us) {
+        expires_us = cache->expired_us;
+    }
+    if (now_us >= expires_us) {
+        if (now_us >= later(expires_us, cache->limits.stale_us)) {
             take_out(cache, entry);
             return NULL;
         }
@@ -295,6 +302,14 @@ const struct cached_result *result_cache_find(struct result_cache *cache, const 
     entry->holders++;
     cache->held++;
     return &entry->result;
+}
+
+void result_cache_expire(struct result_cache *cache, uint64_t now_us)
+{
+    /* An entry of before an earlier one has had its stale time from there on: that
+     * it may be served a little longer now is the price of one number for all. */
+    cache->generation++;
+    cache->expired_us = now_us;
 }
 
 void cached_result_put(struct result_cache *cache, const struct cached_result *result)
@@ -391,6 +406,7 @@ void result_cache_fill(struct result_cache *cache, const uint8_t *shown, size_t 
     }
     s3_fifo_inherit(&entry->place, &place);
     entry->expires_us = expiry_of(cache, hashes.both, now_us);
+    entry->generation = cache->generation;
     set_key(entry, shown, shown_size, key, key_size);
     make_room(cache, bytes);
     insert(cache, entry, hashes, bytes);

@@ -59,6 +59,9 @@ void result_cache_fill(struct result_cache *cache, const uint8_t *shown, size_t 
 uint64_t result_cache_drop(struct result_cache *cache, const uint8_t *key, size_t key_size);
 uint64_t result_cache_drop_all(struct result_cache *cache);
 
+/* All that is kept counts as old from now on: only `stale` takes it, for stale_us. */
+void result_cache_expire(struct result_cache *cache, uint64_t now_us);
+
 uint64_t result_cache_bytes(const struct result_cache *cache);
 uint64_t result_cache_count(const struct result_cache *cache);
 

@@ -43,7 +43,8 @@ class Server(redis_server.RedisCase):
     def test_resp3(self):
         redis = self.redis()
         client, other = redis.client(protocol=3), redis.client()
-        answers = {"map": {0: False, 1: True, 2: False}, "double": 3.141, "null": None, "true": True,
+        answers = {"map": {0: False, 1: True, 2: False}, "double": 3.141, "null": None,
+                   "true": True,
                    "bignum": 1234567999999999999999999999999999999,
                    "verbatim": b"This is a verbatim\nstring",
                    "set": [0, 1, 2], "attrib": b"Some real reply following the attribute"}
@@ -66,6 +67,13 @@ class Server(redis_server.RedisCase):
             plain.call("GET", "k")
         self.assertEqual(caught.exception.code, "NOAUTH")
         plain.close()
+
+    def test_unix_socket_alone(self):
+        redis = self.redis(tcp=False)
+        self.assertEqual((redis.port, redis.url), (0, redis.unix_url))
+        self.assertEqual(redis.call("CONFIG", "GET", "port"), [b"port", b"0"])
+        redis.restart()
+        self.assertEqual(redis.call("PING"), b"PONG")
 
     def test_pause_and_resume(self):
         redis = self.redis()

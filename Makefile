@@ -1,12 +1,12 @@
 # The few commands one types; CMake does the work (CMakePresets.json).
-# demo and test are whole: they install what is missing, build, and run.
+# demo, demo-redis and test are whole: they install what is missing, build, and run.
 
 JOBS ?= 2
 FUZZ_SECONDS ?= 30
 PREFIX ?= /usr/local
 CMAKE = CMAKE_GENERATOR="$$(command -v ninja >/dev/null && echo Ninja || echo Unix Makefiles)" cmake
 
-.PHONY: build demo test check bench install clean
+.PHONY: build demo demo-redis test check bench install clean
 .DEFAULT_GOAL := build
 
 build:
@@ -16,6 +16,10 @@ build:
 
 demo: build
 	@examples/helpdesk/demo
+
+demo-redis: build
+	@scripts/deps redis
+	@examples/helpdesk/demo-redis
 
 test:
 	@scripts/deps test

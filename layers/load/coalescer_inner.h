@@ -5,11 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "layers/hash_table.h"
 #include "layers/load/coalescer.h"
 #include "layers/load/deadlines.h"
 #include "layers/load/latency.h"
 #include "layers/load/pool.h"
-#include "layers/hash_table.h"
 #include "protocol/base/check.h"
 
 /* What the coalescer's sources share; nobody else includes this.

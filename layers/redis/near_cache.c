@@ -355,26 +355,26 @@ static void copy(uint8_t *to, const void *from, size_t size)
 }
 
 void near_cache_put(struct near_cache *cache, const uint8_t *key, size_t key_size,
-                    const struct near_entry *from, uint64_t sequence)
+                    const struct near_entry *entry, uint64_t sequence)
 {
     uint64_t hash = hash_bytes(key, key_size);
     uint64_t bytes = 0;
-    struct entry *entry = make_entry(cache, key_size, from, &bytes);
+    struct entry *made = make_entry(cache, key_size, entry, &bytes);
     struct entry *old = find_entry(cache, hash, key, key_size);
-    if (entry != NULL) {
-        copy(key_of(entry), key, key_size);
-        copy(value_of(entry), from->value, entry->size);
-        s3_fifo_begin(&cache->fifo, &entry->place, hash);
+    if (made != NULL) {
+        copy(key_of(made), key, key_size);
+        copy(value_of(made), entry->value, made->size);
+        s3_fifo_begin(&cache->fifo, &made->place, hash);
     }
-    if (entry != NULL && old != NULL) {
-        s3_fifo_inherit(&entry->place, &old->place);
+    if (made != NULL && old != NULL) {
+        s3_fifo_inherit(&made->place, &old->place);
     }
     if (old != NULL) {
         drop_entry(cache, old, sequence);
     }
-    if (entry != NULL) {
+    if (made != NULL) {
         make_room(cache, bytes, sequence);
-        hash_table_insert(&cache->tables[table_of(hash)], &entry->by_key, hash);
-        s3_fifo_insert(&cache->fifo, &entry->place, bytes);
+        hash_table_insert(&cache->tables[table_of(hash)], &made->by_key, hash);
+        s3_fifo_insert(&cache->fifo, &made->place, bytes);
     }
 }

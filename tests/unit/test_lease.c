@@ -216,7 +216,7 @@ static void test_random(void **state)
     for (unsigned round = 0; round < ROUNDS; round++) {
         now_us += 1 + random_below(&random, 200000);
         step(&random, &lease, &plain, now_us);
-        uint64_t at_us = now_us + random_below(&random, 2 * LEASE_US) - LEASE_US / 2;
+        uint64_t at_us = now_us + random_below(&random, UINT64_C(2) * LEASE_US) - LEASE_US / 2;
         uint64_t expected = at_us < plain.until_us ? plain.cover : 0;
         assert_true(lease_cover(&lease, at_us) == expected);
         trusted += expected != 0;

@@ -130,7 +130,7 @@ static int node_read(struct slots_node *out, struct resp_reader *reply, const ch
     if (!host_take(out->host, text, told ? host.size : strlen(asked))) {
         return unexpected(error, "a node's host", &host);
     }
-    int64_t port;
+    int64_t port = 0;
     int status = number_read(reply, "a node's port", 1, UINT16_MAX, &port, error);
     if (status < 0) {
         return status;
@@ -169,9 +169,9 @@ static int row_read(struct slots *slots, struct resp_reader *reply, const char *
     if (row.kind != RESP_ARRAY || row.count < 3) {
         return unexpected(error, "a row", &row);
     }
-    int64_t first;
-    int64_t last;
-    struct slots_node node;
+    int64_t first = 0;
+    int64_t last = 0;
+    struct slots_node node = {0};
     int status = number_read(reply, "a first slot", 0, SLOTS_COUNT - 1, &first, error);
     if (status == 0) {
         status = number_read(reply, "a last slot", first, SLOTS_COUNT - 1, &last, error);

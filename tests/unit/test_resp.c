@@ -243,16 +243,47 @@ static void levels_are_bounded(void **state)
 {
     (void)state;
     struct error error = ERROR_INIT;
-    char text[(RESP_LEVELS_MAX + 1) * 4 + 5] = "";
-    for (int i = 0; i < RESP_LEVELS_MAX; i++) {
-        strcat(text, i % 2 == 0 ? "*1\r\n" : "~1\r\n");
+    char text[(RESP_LEVELS_MAX + 1) * 4 + 5];
+    for (size_t i = 0; i < RESP_LEVELS_MAX; i++) {
+        memcpy(text + 4 * i, i % 2 == 0 ? "*1\r\n" : "~1\r\n", 4);
     }
-    size_t size = strlen(text);
-    strcpy(text + size, "*0\r\n");
-    expect_whole((const uint8_t *)text, strlen(text));
-    strcpy(text + size, "*1\r\n:1\r\n");
-    assert_int_equal(scan_at_once((const uint8_t *)text, strlen(text), &error).status, RESP_BROKEN);
+    uint8_t *bytes = (uint8_t *)text;
+    size_t size = (size_t)4 * RESP_LEVELS_MAX;
+    memcpy(text + size, "*0\r\n", 4);
+    expect_whole(bytes, size + 4);
+    memcpy(text + size, "*1\r\n:1\r\n", 8);
+    assert_int_equal(scan_at_once(bytes, size + 8, &error).status, RESP_BROKEN);
     assert_string_equal(error.message, "the server sent a reply of more than 16 levels");
+}
+
+/* By what is announced, long before it comes. */
+static void bytes_are_bounded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        enum resp_scan_status status;
+    } cases[] = {
+        {"$536870898\r\n", RESP_CUT},
+        {"$536870899\r\n", RESP_BROKEN},
+        {"*1\r\n$536870894\r\n", RESP_CUT},
+        {"*1\r\n$536870895\r\n", RESP_BROKEN},
+        {"*178956966\r\n", RESP_CUT},
+        {"*178956967\r\n", RESP_BROKEN},
+        {"%89478483\r\n", RESP_CUT},
+        {"%89478484\r\n", RESP_BROKEN},
+        {"*1\r\n|89478482\r\n", RESP_CUT},
+        {"*1\r\n|89478483\r\n", RESP_BROKEN},
+        {"*9\r\n*9\r\n~178956963\r\n", RESP_CUT},
+        {"*9\r\n*9\r\n~178956966\r\n", RESP_BROKEN},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct error error = ERROR_INIT;
+        const uint8_t *bytes = (const uint8_t *)cases[i].bytes;
+        struct outcome outcome = scan_at_once(bytes, strlen(cases[i].bytes), &error);
+        assert_int_equal(outcome.status, cases[i].status);
+        assert_int_equal(error.code == CODE_OK, cases[i].status == RESP_CUT);
+    }
 }
 
 static void lines_are_bounded(void **state)
@@ -300,6 +331,7 @@ static void looks_at_each_byte_once(void **state)
     assert_false(buffer.failed);
     for (size_t came = 0; came < buffer.size; came += STEP) {
         assert_int_equal(resp_scan_go(&scan, buffer.bytes, came, &error), RESP_CUT);
+        assert_true(scan.at + scan.looked + 1 >= came);
     }
     assert_int_equal(resp_scan_go(&scan, buffer.bytes, buffer.size, &error), RESP_WHOLE);
     assert_int_equal(scan.at, buffer.size);
@@ -475,8 +507,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_where_each_kind_ends), cmocka_unit_test(leaves_what_follows),
         cmocka_unit_test(refuses_what_is_no_reply),   cmocka_unit_test(says_what_came),
-        cmocka_unit_test(levels_are_bounded),         cmocka_unit_test(lines_are_bounded),
-        cmocka_unit_test(looks_at_each_byte_once),    cmocka_unit_test(reads_what_was_made),
+        cmocka_unit_test(levels_are_bounded),         cmocka_unit_test(bytes_are_bounded),
+        cmocka_unit_test(lines_are_bounded),          cmocka_unit_test(looks_at_each_byte_once),
+        cmocka_unit_test(reads_what_was_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

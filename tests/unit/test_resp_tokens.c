@@ -128,10 +128,20 @@ static uint8_t *copy_of(const uint8_t *bytes, size_t size)
 static void ends_where_bytes_are_no_reply(void **state)
 {
     (void)state;
-    static const char *const broken[] = {
-        "$5\r\nabc\r\n",      "$5\r\n",        "$5",     "+OK", "+OK\r",   "x",
-        "*3\r\n:1\r\n:2\r\n", "*99999999\r\n", ":a\r\n", "",    "$-2\r\n", "|1\r\n+a\r\n",
-        "|1\r\n+a\r\n:1\r\n"};
+    static const char *const broken[] = {"$5\r\nabc\r\n",
+                                         "$5\r\n",
+                                         "$5",
+                                         "+OK",
+                                         "+OK\r",
+                                         "+a\rb\r\n",
+                                         "x",
+                                         "*3\r\n:1\r\n:2\r\n",
+                                         "*99999999\r\n",
+                                         ":a\r\n",
+                                         "",
+                                         "$-2\r\n",
+                                         "|1\r\n+a\r\n",
+                                         "|1\r\n+a\r\n:1\r\n"};
     for (size_t i = 0; i < sizeof(broken) / sizeof(*broken); i++) {
         size_t size = strlen(broken[i]);
         uint8_t *copy = copy_of((const uint8_t *)broken[i], size);

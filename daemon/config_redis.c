@@ -137,7 +137,8 @@ static bool take_url(struct config_reading *reading, const struct node *node, co
 
 /* --- A Redis ---------------------------------------------------------------- */
 
-static void take_key(struct config_reading *reading, const struct node *key,
+/* False (told) where there is no such key. */
+static bool take_key(struct config_reading *reading, const struct node *key,
                      const struct node *value, const char *of, const struct node **values)
 {
     struct nearest nearest;
@@ -145,7 +146,7 @@ static void take_key(struct config_reading *reading, const struct node *key,
     for (int i = 0; i < HOME_KEYS_COUNT; i++) {
         if (strcmp(key->text, home_keys[i]) == 0) {
             values[i] = value;
-            return;
+            return true;
         }
         nearest_offer(&nearest, home_keys[i]);
     }
@@ -154,6 +155,7 @@ static void take_key(struct config_reading *reading, const struct node *key,
     } else {
         FAULT(reading, key, "%s has the keys url, url_env, url_file, cluster and timeout only", of);
     }
+    return false;
 }
 
 static void take_cluster(struct config_reading *reading, const struct node *node,
@@ -176,8 +178,11 @@ static void read_home(struct config_reading *reading, const struct node *node,
         FAULT(reading, node, "%s must be a map, such as {url: redis://127.0.0.1:6379}", of);
         return;
     }
+    bool known = true;
     for (uint32_t i = 0; i < node->count; i++) {
-        take_key(reading, node->items[(size_t)2 * i], node->items[(size_t)2 * i + 1], of, values);
+        known = take_key(reading, node->items[(size_t)2 * i], node->items[(size_t)2 * i + 1], of,
+                         values) &&
+                known;
     }
     if (values[KEY_CLUSTER] != NULL) {
         take_cluster(reading, values[KEY_CLUSTER], home);
@@ -185,7 +190,9 @@ static void read_home(struct config_reading *reading, const struct node *node,
     if (values[KEY_TIMEOUT] != NULL) {
         config_take_duration(reading, "timeout", values[KEY_TIMEOUT], &home->timeout_us);
     }
-    if (take_url(reading, node, of, values, home) && home->cluster && home->database != 0) {
+    /* A key that is misspelt may have been the URL. */
+    if (known && take_url(reading, node, of, values, home) && home->cluster &&
+        home->database != 0) {
         FAULT(reading, values[KEY_CLUSTER],
               "with cluster: true the database of the URL must be 0, since a Cluster has no other");
     }

@@ -156,10 +156,11 @@ static void refuse_missing(struct template *template)
     for (unsigned i = 0; i < resource->primary_key.count; i++) {
         const struct field *field = &resource->fields[resource->primary_key.fields[i]];
         if (!has_seen(template, field)) {
-            FAULT(template, 0,
-                  "the key of %s lacks {%s}: each field of the primary key stands in it, or two "
-                  "records would have one name",
-                  resource->name, field->name);
+            fault_at(template->reading, template->node,
+                     "the key of %s lacks {%s}: each field of the primary key stands in it, or two "
+                     "records would have one name",
+                     resource->name, field->name);
+            template->sound = false;
         }
     }
 }

@@ -1,4 +1,4 @@
-#include "daemon/config.h"
+#include "daemon/config_inner.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -7,38 +7,23 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "layers/schema/document.h"
-#include "layers/schema/faults.h"
 #include "layers/schema/scalar.h"
 #include "protocol/base/check.h"
 #include "protocol/base/code.h"
-#include "protocol/base/nearest.h"
 #include "protocol/frame.h"
 
 enum { CONFIG_BYTES_MAX = 1 << 20, CONFIG_ARENA_MAX = 64 << 20 };
 
 static const uint64_t durations_max_us = UINT64_C(366) * 24 * 3600 * 1000 * 1000;
 
-/* --- Faults ----------------------------------------------------------------- */
-
-struct config_reading {
-    struct config *config;
-    struct faults faults;
-    char folder[PATH_MAX]; /* of the file; empty for the process' own */
-};
-
-#define FAULT(reading, node, ...) \
-    faults_add(&(reading)->faults, (node)->line, (node)->column, __VA_ARGS__)
-
 /* --- Values ----------------------------------------------------------------- */
 
-static bool is_nil(const struct node *node)
+bool config_is_nil(const struct node *node)
 {
     return node->kind == NODE_SCALAR && scalar_resolve(node).kind == SCALAR_NIL;
 }
 
-/* Text without zero bytes; numbers count as the text that they are. */
-static bool take_text(struct config_reading *reading, const char *key, const struct node *node)
+bool config_take_text(struct config_reading *reading, const char *key, const struct node *node)
 {
     if (node->kind != NODE_SCALAR || node->size == 0 || strlen(node->text) != node->size) {
         FAULT(reading, node, "%s must be text", key);
@@ -47,7 +32,7 @@ static bool take_text(struct config_reading *reading, const char *key, const str
     return true;
 }
 
-static void take_duration(struct config_reading *reading, const char *key, const struct node *node,
+void config_take_duration(struct config_reading *reading, const char *key, const struct node *node,
                           uint64_t *out)
 {
     uint64_t value;
@@ -58,12 +43,11 @@ static void take_duration(struct config_reading *reading, const char *key, const
     *out = value;
 }
 
-/* A path as seen from the process: relative ones count from the file's folder. */
-static void take_path(struct config_reading *reading, const char *key, const struct node *node,
+bool config_take_path(struct config_reading *reading, const char *key, const struct node *node,
                       char out[PATH_MAX])
 {
-    if (!take_text(reading, key, node)) {
-        return;
+    if (!config_take_text(reading, key, node)) {
+        return false;
     }
     const char *folder = node->text[0] == '/' ? "" : reading->folder;
     const char *slash = folder[0] != '\0' ? "/" : "";
@@ -71,9 +55,10 @@ static void take_path(struct config_reading *reading, const char *key, const str
     int size = snprintf(path, sizeof(path), "%s%s%s", folder, slash, node->text);
     if (size < 0 || size >= PATH_MAX) {
         FAULT(reading, node, "%s must be a path shorter than %d bytes", key, PATH_MAX);
-        return;
+        return false;
     }
     memcpy(out, path, (size_t)size + 1);
+    return true;
 }
 
 /* --- Maps ------------------------------------------------------------------- */
@@ -84,7 +69,7 @@ struct key_reader {
     void (*read)(struct config_reading *reading, const char *key, const struct node *value);
 };
 
-static void unknown_key(struct config_reading *reading, const struct node *key,
+void config_unknown_key(struct config_reading *reading, const struct node *key,
                         struct nearest *nearest, const char *of)
 {
     if (nearest->best != NULL) {
@@ -112,13 +97,13 @@ static void take_pair(struct config_reading *reading, const struct node *key,
             return;
         }
     }
-    unknown_key(reading, key, &nearest, of);
+    config_unknown_key(reading, key, &nearest, of);
 }
 
 static void take_map(struct config_reading *reading, const struct node *node, const char *of,
                      const struct key_reader *keys, size_t count)
 {
-    if (is_nil(node)) {
+    if (config_is_nil(node)) {
         return;
     }
     if (node->kind != NODE_MAP) {
@@ -137,7 +122,7 @@ static void take_address(struct config_reading *reading, const struct node *node
 {
     struct config *config = reading->config;
     struct error error = ERROR_INIT;
-    if (!take_text(reading, "an address of listen", node)) {
+    if (!config_take_text(reading, "an address of listen", node)) {
         return;
     }
     if (config->listen_count == CONFIG_LISTEN_MAX) {
@@ -190,23 +175,23 @@ static void read_socket_mode(struct config_reading *reading, const char *key,
 
 static void read_schema(struct config_reading *reading, const char *key, const struct node *value)
 {
-    take_path(reading, key, value, reading->config->schema);
+    (void)config_take_path(reading, key, value, reading->config->schema);
 }
 
 static void read_timeout(struct config_reading *reading, const char *key, const struct node *value)
 {
-    take_duration(reading, key, value, &reading->config->timeout_us);
+    config_take_duration(reading, key, value, &reading->config->timeout_us);
 }
 
 static void read_client_stall(struct config_reading *reading, const char *key,
                               const struct node *value)
 {
-    take_duration(reading, key, value, &reading->config->client_stall_us);
+    config_take_duration(reading, key, value, &reading->config->client_stall_us);
 }
 
 static void read_shutdown(struct config_reading *reading, const char *key, const struct node *value)
 {
-    take_duration(reading, key, value, &reading->config->shutdown_us);
+    config_take_duration(reading, key, value, &reading->config->shutdown_us);
 }
 
 static void read_level(struct config_reading *reading, const char *key, const struct node *value)
@@ -308,7 +293,7 @@ static const struct key_reader config_keys[] = {
     {"client_stall_timeout", read_client_stall},
     {"shutdown_timeout", read_shutdown},
     {"log", read_log},
-    {"redis", NULL},
+    {"redis", config_read_redis},
     {"auth", NULL},
 };
 
@@ -373,7 +358,7 @@ int config_read(struct config *config, const char *name, const char *text, size_
     return failed ? -(int)CODE_INVALID_REQUEST : 0;
 }
 
-static int read_file(const char *path, struct buffer *text)
+int config_read_file(const char *path, struct buffer *text)
 {
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) {
@@ -397,7 +382,8 @@ static int read_file(const char *path, struct buffer *text)
 static void take_file(struct config *config, const struct argument *option, struct buffer *faults)
 {
     struct buffer text = BUFFER_INIT;
-    int status = strlen(option->text) < PATH_MAX ? read_file(option->text, &text) : -ENAMETOOLONG;
+    int status =
+        strlen(option->text) < PATH_MAX ? config_read_file(option->text, &text) : -ENAMETOOLONG;
     if (status != 0) {
         buffer_printf(faults, "%s: cannot read %s: %s\n", option->from, option->text,
                       strerror(-status));

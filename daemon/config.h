@@ -8,6 +8,7 @@
 #include "daemon/address.h"
 #include "daemon/log.h"
 #include "daemon/arguments.h"
+#include "layers/redis/home_options.h"
 #include "protocol/base/buffer.h"
 #include "protocol/base/limits.h"
 
@@ -23,9 +24,11 @@ struct config {
     bool listen_is_default;
     unsigned socket_mode;
     struct limits limits;
-    uint64_t timeout_us;      /* of calls that name none */
-    uint64_t client_stall_us; /* how long a client may take no byte */
-    uint64_t shutdown_us;     /* for what is under way at the end */
+    uint64_t timeout_us;                  /* of calls that name none */
+    uint64_t client_stall_us;             /* how long a client may take no byte */
+    uint64_t shutdown_us;                 /* for what is under way at the end */
+    struct home_options homes[HOMES_MAX]; /* each Redis; their passwords are in it */
+    unsigned home_count;
     enum log_level log_level;
     enum log_format log_format;
 };

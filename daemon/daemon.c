@@ -9,6 +9,7 @@
 
 #include "daemon/config.h"
 #include "daemon/dispatch.h"
+#include "daemon/homes.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
 #include "daemon/modules.h"
@@ -61,6 +62,9 @@ static int load(const struct arguments *arguments, struct config *config, uint32
         int schema_status =
             schema_read_file(config->schema, number, &config->limits, schema, faults);
         status = status != 0 ? status : schema_status;
+    }
+    if (status == 0) {
+        status = homes_check(config, *schema, faults);
     }
     if (status != 0 && *schema != NULL) {
         schema_put(*schema);
@@ -142,10 +146,31 @@ static bool same_addresses(const struct config *a, const struct config *b)
            memcmp(a->listen, b->listen, a->listen_count * sizeof(a->listen[0])) == 0;
 }
 
+/* A Redis is the same until the next start: the schema has to do with those that
+ * there are. */
+static bool keep_homes(const struct daemon *daemon, struct config *config,
+                       const struct schema *schema)
+{
+    struct buffer faults = BUFFER_INIT;
+    bool changed = !homes_same(config, &daemon->config);
+    homes_copy(config, &daemon->config);
+    bool possible = homes_check(config, schema, &faults) == 0;
+    if (changed) {
+        log_event(LOG_WARNING, "reload_incomplete", "reason",
+                  "redis takes effect at the next start");
+    }
+    log_faults(&faults);
+    buffer_release(&faults);
+    return possible;
+}
+
 /* Takes over what was read, or leaves all as it is and says why. */
-static void take_reloaded(struct daemon *daemon, const struct config *config, struct schema *schema)
+static void take_reloaded(struct daemon *daemon, struct config *config, struct schema *schema)
 {
     struct error error = ERROR_INIT;
+    if (!keep_homes(daemon, config, schema)) {
+        return;
+    }
     if (engine_use_schema(daemon->engine, schema, &error) != 0) {
         log_event(LOG_ERROR, "reload_refused", "fault", "%s: %s", config->schema, error.message);
         return;

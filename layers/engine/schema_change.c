@@ -100,6 +100,58 @@ static int check_primary_key(const struct resource *old, const struct resource *
                             old->name);
 }
 
+static bool same_part(const struct resource *old, const struct key_part *a,
+                      const struct resource *new, const struct key_part *b)
+{
+    if (a->text == NULL || b->text == NULL) {
+        return a->text == b->text &&
+               strcmp(old->fields[a->field].name, new->fields[b->field].name) == 0;
+    }
+    return strcmp(a->text, b->text) == 0;
+}
+
+static bool same_key(const struct resource *old, const struct resource *new)
+{
+    bool same = old->redis->key_part_count == new->redis->key_part_count;
+    for (unsigned i = 0; same && i < old->redis->key_part_count; i++) {
+        same = same_part(old, &old->redis->key_parts[i], new, &new->redis->key_parts[i]);
+    }
+    return same;
+}
+
+/* What records are found by, and how they are read and kept, stays until the next
+ * start. Only behind check_fields, which finds the fields that are missing. */
+static int check_layer(const struct resource *old, const struct resource *new, struct error *error)
+{
+    const struct redis_options *a = old->redis, *b = new->redis;
+    const char *changed = NULL;
+    if (old->layer != new->layer) {
+        changed = "layer";
+    } else if (a != NULL && strcmp(a->home, b->home) != 0) {
+        changed = "redis: use";
+    } else if (a != NULL && !same_key(old, new)) {
+        changed = "redis: key";
+    } else if (a != NULL && a->encoding != b->encoding) {
+        changed = "redis: encoding";
+    } else if (a != NULL && a->only_relata != b->only_relata) {
+        changed = "redis: writers";
+    } else if (a != NULL && a->resident != b->resident) {
+        changed = "redis: resident";
+    }
+    for (unsigned i = 0; changed == NULL && i < old->field_count; i++) {
+        const struct field *field = &old->fields[i];
+        const struct field *after = resource_field(new, field->name, field->name_size);
+        if (strcmp(field->stored_as, after->stored_as) != 0) {
+            changed = "a field's stored_as";
+        }
+    }
+    return changed == NULL ? 0
+                           : error_set(error, CODE_INVALID_REQUEST,
+                                       "%s would change its %s, which is possible at a restart "
+                                       "only",
+                                       old->name, changed);
+}
+
 /* One record in the new layout; fields that the old one lacks get their default. */
 static int copy_record(struct store *to, const struct resource *old, const struct record *record,
                        struct arena *arena, struct error *error)
@@ -192,6 +244,9 @@ static int prepare(struct engine *engine, struct realm *realm, const struct reso
     int status = check_primary_key(old, new, error);
     if (status == 0) {
         status = check_fields(old, new, error);
+    }
+    if (status == 0) {
+        status = check_layer(old, new, error);
     }
     if (status < 0) {
         return status;

@@ -207,7 +207,7 @@ static enum resp_scan_status head_read(struct head *head, const uint8_t *at, siz
     const uint8_t *end = from < to ? memchr(at + from, '\r', to - from) : NULL;
     if (end == NULL) {
         *looked = to;
-        return size > to ? RESP_BROKEN : RESP_CUT;
+        return to == LINE_BYTES_MAX + 1 ? RESP_BROKEN : RESP_CUT;
     }
     head->text_size = (size_t)(end - head->text);
     head->line_size = head->text_size + 3;

@@ -34,8 +34,7 @@ struct slots {
 /* Takes the reply of CLUSTER SLOTS. `asked` is the host that was asked: a node
  * that tells no host for itself (nil or empty) means that one. 0, or
  * -CODE_UNAVAILABLE with what came where it is none; *out is then unspecified. */
-int slots_read(struct slots *out, struct resp_reader reply, const char *asked,
-               struct error *error);
+int slots_read(struct slots *out, struct resp_reader reply, const char *asked, struct error *error);
 
 /* Whether two maps say the same. */
 bool slots_same(const struct slots *a, const struct slots *b);

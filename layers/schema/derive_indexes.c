@@ -48,7 +48,8 @@ static bool is_indexable(const struct resource *resource, const struct field_lis
 static void want(struct reading *reading, struct wanted *all, const struct resource *resource,
                  const struct field_list *fields)
 {
-    if (!is_indexable(resource, fields)) {
+    /* What has no index is only asked for by its primary key (check_redis). */
+    if (finds_by_key_only(resource) || !is_indexable(resource, fields)) {
         return;
     }
     struct wanted *wanted = &all[resource->position];

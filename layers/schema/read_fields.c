@@ -10,44 +10,29 @@ enum { WHAT_MAX = 96 };
 
 /* ---- Resources ---- */
 
-static void read_layer(struct reading *reading, const struct node *node)
-{
-    char came[DESCRIBE_NODE_MAX], hint[DID_YOU_MEAN_MAX];
-    if (node == NULL || (is_text_node(node) && strcmp(node->text, "memory") == 0)) {
-        return;
-    }
-    if (is_text_node(node) && strcmp(node->text, "redis") == 0) {
-        fault_at(reading, node, "layer: redis is not supported yet; expected memory");
-        return;
-    }
-    struct nearest nearest = {.best = NULL};
-    if (is_text_node(node)) {
-        nearest_init(&nearest, node->text, node->size);
-        nearest_offer(&nearest, "memory");
-    }
-    fault_at(reading, node, "a layer is memory, got %s%s", describe_node(node, came),
-             did_you_mean(&nearest, hint));
-}
-
-static void read_resource_keys(struct reading *reading, struct resource_source *source)
+static void read_resource_keys(struct reading *reading, struct resource *resource,
+                               struct resource_source *source)
 {
     static const struct key_rule rules[] = {
-        {"layer", false},      {"primary_key", false}, {"fields", false},
-        {"identities", false}, {"indexes", false},     {"relationships", false},
-        {"policies", true},    {"policy_mode", true},  {"multitenancy", true},
-        {"ttl", true},         {"max_bytes", true},    {"eviction", true},
-        {"snapshot", true},    {"redis", true},
+        {"layer", false},       {"primary_key", false},   {"fields", false},  {"identities", false},
+        {"indexes", false},     {"relationships", false}, {"policies", true}, {"policy_mode", true},
+        {"multitenancy", true}, {"redis", false},         {"ttl", false},     {"max_bytes", false},
+        {"eviction", true},     {"snapshot", true},
     };
     const struct node *values[ARRAY_COUNT(rules)];
     if (!take_map(reading, source->body, "resource", rules, ARRAY_COUNT(rules), values)) {
         return;
     }
-    read_layer(reading, values[0]);
+    source->layer = values[0];
     source->primary_key = values[1];
     source->fields = values[2];
     source->identities = values[3];
     source->indexes = values[4];
     source->relationships = values[5];
+    source->redis = values[9];
+    source->ttl = values[10];
+    source->max_bytes = values[11];
+    read_layer(reading, resource, source);
     if (source->fields == NULL) {
         fault_at(reading, source->key, "resource %s needs \"fields:\"", source->key->text);
     }
@@ -107,8 +92,8 @@ void read_resources(struct reading *reading, const struct node *root)
         if (take_name(reading, key, "a resource")) {
             *source = (struct resource_source){.key = key, .body = map_value(values[1], i)};
             name_resource(reading, schema->resource_count, key);
+            read_resource_keys(reading, &schema->resources[schema->resource_count], source);
             schema->resource_count++;
-            read_resource_keys(reading, source);
         }
     }
 }
@@ -152,11 +137,12 @@ static void read_default(struct reading *reading, const struct node *node, struc
 }
 
 /* `name: TYPE`, or `name: {type: TYPE, required: true, default: 5}`. */
-static bool read_field(struct reading *reading, const struct node *node, struct field *field)
+static bool read_field(struct reading *reading, const struct node *node, struct field *field,
+                       const struct node **stored_as)
 {
     static const struct key_rule rules[] = {{"type", false},    {"required", false},
                                             {"default", false}, {"enum", false},
-                                            {"list", true},     {"stored_as", true}};
+                                            {"list", true},     {"stored_as", false}};
     const struct node *values[ARRAY_COUNT(rules)];
     if (node->kind != NODE_MAP) {
         return read_type(reading, node, &field->type);
@@ -168,6 +154,7 @@ static bool read_field(struct reading *reading, const struct node *node, struct 
     if (!take_map(reading, node, "field", rules, ARRAY_COUNT(rules), values)) {
         return false;
     }
+    *stored_as = values[5];
     if (values[3] != NULL) {
         fault_at(reading, node,
                  "beside other options an enum stands under type: {type: {enum: [...]}, ...}");
@@ -225,11 +212,14 @@ static void declare_field(struct reading *reading, struct resource *resource,
     }
     field->name_size = (uint8_t)key->size;
     field->position = resource->field_count;
+    field->stored_as = field->name;
+    field->stored_as_size = field->name_size;
     field->name_bytes = encode_name(reading, field->name, &field->name_bytes_size);
     field->in_primary_key = names_field(source->primary_key, field->name);
     field->required = field->in_primary_key;
     name_table_put(&resource->names, field->name, field->name_size, field->position);
-    bool sound = read_field(reading, map_value(source->fields, pair), field);
+    bool sound = read_field(reading, map_value(source->fields, pair), field,
+                            &source->stored_as[field->position]);
     if (!sound) {
         /* It is there, but nothing can be said about it. */
         field->type = (struct type){.kind = TYPE_ANY};
@@ -263,7 +253,8 @@ static void read_resource_fields(struct reading *reading, struct resource *resou
     }
     resource->fields = arena_zero(reading->model, count, sizeof(*resource->fields));
     source->field_sound = arena_zero(reading->scratch, count, sizeof(bool));
-    if (resource->fields == NULL || source->field_sound == NULL ||
+    source->stored_as = arena_zero(reading->scratch, count, sizeof(*source->stored_as));
+    if (resource->fields == NULL || source->field_sound == NULL || source->stored_as == NULL ||
         name_table_init(&resource->names, reading->model, count + relationships) != 0) {
         return;
     }

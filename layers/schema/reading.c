@@ -222,23 +222,37 @@ uint64_t take_natural(struct reading *reading, const struct node *node, const ch
     return otherwise;
 }
 
+unsigned take_word(struct reading *reading, const struct node *node, const char *of,
+                   const char *const *words, unsigned count)
+{
+    char came[DESCRIBE_NODE_MAX], hint[DID_YOU_MEAN_MAX], expected[120] = "";
+    struct nearest nearest;
+    size_t used = 0;
+    if (node == NULL) {
+        return 0;
+    }
+    bool is_text = is_text_node(node);
+    nearest_init(&nearest, is_text ? node->text : "", is_text ? node->size : 0);
+    for (unsigned i = 0; i < count; i++) {
+        if (is_text && strcmp(node->text, words[i]) == 0) {
+            return i;
+        }
+        nearest_offer(&nearest, words[i]);
+        const char *join = i == 0 ? "" : i + 1 < count ? ", " : " or ";
+        int more = snprintf(expected + used, sizeof(expected) - used, "%s%s", join, words[i]);
+        used += more > 0 ? (size_t)more : 0;
+        CHECK(used < sizeof(expected));
+    }
+    fault_at(reading, node, "\"%s\" is %s, got %s%s", of, expected, describe_node(node, came),
+             did_you_mean(&nearest, hint));
+    return 0;
+}
+
 bool take_choice(struct reading *reading, const struct node *node, const char *of,
                  const char *first, const char *second)
 {
-    if (node == NULL) {
-        return false;
-    }
-    if (is_text_node(node) && (strcmp(node->text, first) == 0 || strcmp(node->text, second) == 0)) {
-        return strcmp(node->text, second) == 0;
-    }
-    char came[DESCRIBE_NODE_MAX], hint[DID_YOU_MEAN_MAX];
-    struct nearest nearest;
-    nearest_init(&nearest, is_text_node(node) ? node->text : "", node->size);
-    nearest_offer(&nearest, first);
-    nearest_offer(&nearest, second);
-    fault_at(reading, node, "\"%s\" is %s or %s, got %s%s", of, first, second,
-             describe_node(node, came), did_you_mean(&nearest, hint));
-    return false;
+    const char *const words[] = {first, second};
+    return take_word(reading, node, of, words, ARRAY_COUNT(words)) == 1;
 }
 
 bool take_list(struct reading *reading, const struct node *node, const char *what,

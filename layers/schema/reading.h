@@ -17,8 +17,10 @@
  *   document_read          the text as nodes
  *   read_resources         names of resources
  *   read_fields            fields, primary keys, identities, declared indexes
+ *   read_redis             what resources with `layer: redis` say besides
  *   read_relationships     names and kinds, then joins, loaders and options
  *   read_expressions       filters, sorts, loaders, and circles among them
+ *   check_redis            what Redis could not answer, or would mix up
  *   derive_indexes         what relationships and loaders need
  *
  * A step that finds a fault tells it and goes on with what is sound. What was
@@ -41,9 +43,14 @@ struct resource_source {
     const struct node *key;
     const struct node *body;
     const struct node *primary_key, *fields, *identities, *indexes, *relationships;
+    const struct node *layer, *redis, *ttl, *max_bytes;
+    const struct node *redis_key;                     /* `key` of `redis` */
+    const struct node **stored_as;                    /* as the resource's fields */
     struct relationship_source *relationship_sources; /* as the resource's relationships */
     bool *field_sound;                                /* as the resource's fields */
     bool sound;                                       /* fields and primary key are */
+    bool layer_sound;                                 /* it is known */
+    bool redis_sound;                                 /* so is what `redis` says */
 };
 
 struct reading {
@@ -112,6 +119,10 @@ uint64_t take_natural(struct reading *reading, const struct node *node, const ch
 bool take_choice(struct reading *reading, const struct node *node, const char *of,
                  const char *first, const char *second);
 
+/* One of several words, by its position. Not given, and none of them, is the first. */
+unsigned take_word(struct reading *reading, const struct node *node, const char *of,
+                   const char *const *words, unsigned count);
+
 /* A list of `least` to `most` items, each then read. False where it is none;
  * `expected` says what it would be: "a list of fields". */
 bool take_list(struct reading *reading, const struct node *node, const char *what,
@@ -171,10 +182,27 @@ const char *join_names(struct arena *arena, const char *first, const char *secon
 
 void read_resources(struct reading *reading, const struct node *root);
 void read_fields(struct reading *reading);
+void read_redis(struct reading *reading);
 void read_relationships(struct reading *reading);
 void read_expressions(struct reading *reading);
+void check_redis(struct reading *reading);
 /* Only where nothing was wrong. */
 void derive_indexes(struct reading *reading);
+
+/* The resource's layer; needed while fields are read, so it comes first. */
+void read_layer(struct reading *reading, struct resource *resource, struct resource_source *source);
+
+/* `key` of `redis`; without it the resource's name and the primary key. False
+ * where there is a fault (told): the options then have no key. */
+bool read_key_template(struct reading *reading, const struct node *node,
+                       const struct resource *resource, struct redis_options *options);
+
+/* Whether records are found by their primary key only: Redis is their home,
+ * others write there too, and the daemon does not keep them all. */
+static inline bool finds_by_key_only(const struct resource *resource)
+{
+    return resource->redis != NULL && !resource->redis->only_relata && !resource->redis->resident;
+}
 
 /* `limit`, `offset`, `batch`, `cache`: what every relationship may say. */
 void read_loading(struct reading *reading, const struct relationship_source *source,

@@ -208,7 +208,7 @@ static void write_resource(struct buffer *out, const struct resource *resource)
     write_text(out, resource->name);
     write_map(out, 6);
     write_text(out, "layer");
-    write_text(out, "memory");
+    write_text(out, resource->layer == LAYER_REDIS ? "redis" : "memory");
     write_text(out, "primary_key");
     write_names(out, resource, &resource->primary_key);
     write_text(out, "fields");

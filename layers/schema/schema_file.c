@@ -19,8 +19,10 @@ static void read_steps(struct reading *reading)
     }
     read_resources(reading, root);
     read_fields(reading);
+    read_redis(reading);
     read_relationships(reading);
     read_expressions(reading);
+    check_redis(reading);
     if (reading->faults.total == 0 && !reading->model->failed && !reading->scratch->failed) {
         derive_indexes(reading);
     }

@@ -23,6 +23,7 @@ static void check_fields(const struct resource *resource, const struct field_lis
 static void check_field(const struct resource *resource, const struct field *field)
 {
     CHECK(resource_field(resource, field->name, field->name_size) == field);
+    CHECK(field->stored_as_size > 0 && strlen(field->stored_as) == field->stored_as_size);
     if (field->initial == NULL) {
         return;
     }
@@ -71,8 +72,30 @@ static void check_relationship(const struct relationship *relationship)
     }
 }
 
+/* Values and texts in turn, each field of the primary key once. */
+static void check_redis_options(const struct resource *resource)
+{
+    const struct redis_options *redis = resource->redis;
+    unsigned values = 0;
+    CHECK(redis->home != NULL && redis->key_part_count <= KEY_PARTS_MAX);
+    for (unsigned i = 0; i < redis->key_part_count; i++) {
+        const struct key_part *part = &redis->key_parts[i];
+        CHECK(i == 0 || (part->text == NULL) != (part[-1].text == NULL));
+        values += part->text == NULL;
+        CHECK(part->text == NULL ? resource->fields[part->field].in_primary_key
+                                 : part->size > 0 && strlen(part->text) == part->size);
+    }
+    CHECK(values == resource->primary_key.count);
+    CHECK(redis->only_relata || resource->identity_count == 0);
+    CHECK(redis->only_relata || redis->resident || resource->index_count == 0);
+}
+
 static void check_resource(const struct resource *resource)
 {
+    CHECK((resource->layer == LAYER_REDIS) == (resource->redis != NULL));
+    if (resource->redis != NULL) {
+        check_redis_options(resource);
+    }
     CHECK(schema_resource(resource->schema, resource->name, resource->name_size) == resource);
     check_fields(resource, &resource->primary_key);
     for (unsigned i = 0; i < resource->field_count; i++) {

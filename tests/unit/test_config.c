@@ -94,7 +94,6 @@ static void test_faults(void **state)
         {"listne: [unix:a]", AT "1:1: \"listne\" is no key of the configuration; did you mean "
                                 "\"listen\"?\n"},
         {"zzz: 1", AT "1:1: \"zzz\" is no key of the configuration\n"},
-        {"\n redis: {}", AT "2:2: redis: not supported yet\n"},
         {"auth: {}", AT "1:1: auth: not supported yet\n"},
         {"[1]", AT "1:1: the configuration must be a map\n"},
         {"log: [x]", AT "1:6: log must be a map\n"},

@@ -267,15 +267,14 @@ static const struct fault_case cases[] = {
     {"version: 1\nresources: {a: 5}", "f:2:16: a resource is a map, got 5\n"},
     {"version: 1\nresources: {a: {}}", "f:2:13: resource a needs \"fields:\"\n"},
     {"version: 1\nresources: {a: {fields: {}}}", "f:2:25: resource a needs at least one field\n"},
-    {A_MORE "    layer: redis", "f:5:12: layer: redis is not supported yet; expected memory\n"},
     {A_MORE "    layer: memroy",
-     "f:5:12: a layer is memory, got \"memroy\"; did you mean \"memory\"?\n"},
-    {A_MORE "    policies: []\n    policy_mode: filter\n    multitenancy: {}\n    redis: {}\n"
+     "f:5:12: \"layer\" is memory or redis, got \"memroy\"; did you mean \"memory\"?\n"},
+    {A_MORE "    policies: []\n    policy_mode: filter\n    multitenancy: {}\n"
             "    ttl: 5s\n    max_bytes: 1\n    eviction: none\n    snapshot: x\n",
      "f:5:5: \"policies\" is not supported yet\nf:6:5: \"policy_mode\" is not supported yet\n"
-     "f:7:5: \"multitenancy\" is not supported yet\nf:8:5: \"redis\" is not supported yet\n"
-     "f:9:5: \"ttl\" is not supported yet\nf:10:5: \"max_bytes\" is not supported yet\n"
-     "f:11:5: \"eviction\" is not supported yet\nf:12:5: \"snapshot\" is not supported yet\n"},
+     "f:7:5: \"multitenancy\" is not supported yet\nf:8:5: \"ttl\" is not supported yet\n"
+     "f:9:5: \"max_bytes\" is not supported yet\nf:10:5: \"eviction\" is not supported yet\n"
+     "f:11:5: \"snapshot\" is not supported yet\n"},
     /* Fields. */
     {A_FIELDS "n: intger}",
      "f:4:30: there is no type \"intger\"; did you mean \"integer\"? (types are integer, float, "
@@ -293,7 +292,6 @@ static const struct fault_case cases[] = {
     {A_FIELDS "n: {required: true}}", "f:4:30: field n needs a type: {type: integer, ...}\n"},
     {A_FIELDS "n: {type: integer, required: yes}}",
      "f:4:56: \"required\" is true or false, got \"yes\"\n"},
-    {A_FIELDS "n: {type: integer, stored_as: x}}", "f:4:46: \"stored_as\" is not supported yet\n"},
     {A_FIELDS "n: {type: integer, default: abc}}",
      "f:4:55: the default of n: expected an integer, got \"abc\"\n"},
     {A_FIELDS "n: {type: string, default: 5}}",

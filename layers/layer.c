@@ -61,6 +61,38 @@ void store_find_many(struct store *store, const struct store_key *keys, size_t c
     }
 }
 
+int store_taken(const struct resource *resource, const struct identity *identity,
+                const uint8_t *key, size_t size, struct error *error)
+{
+    if (error == NULL) {
+        return -CODE_CONFLICT;
+    }
+    const struct field_list *fields = identity != NULL ? &identity->fields : &resource->primary_key;
+    char text[320]; /* more than details hold of a key */
+    key_describe(fields, key, size, text, sizeof(text));
+    /* The field's name where it is one: what the details say, the message says. */
+    const char *field = fields->count == 1 ? resource->fields[fields->fields[0]].name : "";
+    const char *space = fields->count == 1 ? " " : "";
+    if (identity != NULL) {
+        error_set(error, CODE_CONFLICT, "another %s has the identity %s (%s%s%s) already",
+                  resource->name, identity->name, field, space, text);
+    } else {
+        error_set(error, CODE_CONFLICT, "a %s with the primary key %s%s%s is there already",
+                  resource->name, field, space, text);
+    }
+    error_resource(error, resource->name);
+    if (fields->count == 1) {
+        error_field(error, resource->fields[fields->fields[0]].name);
+    }
+    struct buffer shown = BUFFER_INIT;
+    key_write(&shown, fields, key, size);
+    if (!shown.failed) {
+        error_key(error, shown.bytes, shown.size);
+    }
+    buffer_release(&shown);
+    return -CODE_CONFLICT;
+}
+
 /* ---- Elsewhere ---- */
 
 int fetch_start(struct fetch *fetch, struct error *error)

@@ -89,6 +89,10 @@ struct store_ops {
                       const struct record **out);
 };
 
+/* The error of a put: `identity` NULL: the primary key is taken. Answers -CODE_CONFLICT. */
+int store_taken(const struct resource *resource, const struct identity *identity,
+                const uint8_t *key, size_t size, struct error *error);
+
 struct store_counters {
     uint64_t records;
     uint64_t bytes; /* records with their headers, and indexes */
@@ -99,6 +103,7 @@ struct store {
     const struct resource *resource;
     struct store_counters counters;
     const struct store_home_ops *home; /* NULL: this memory is the records' home */
+    void *home_own;              /* the home's own */
     bool remote; /* not all records are here: they are fetched. `find` then gives what is
                     known at once, scan, range and estimate must not be called */
 };
@@ -191,6 +196,14 @@ struct store_write {
     void *own;          /* the home's */
 };
 
+/* What `stats` tells of a resource whose home is elsewhere. */
+struct store_home_counters {
+    uint64_t invalidations;  /* cached records that somebody's write dropped */
+    uint64_t evictions;      /* that had to make room */
+    uint64_t misfits;        /* values that did not fit the schema */
+    uint64_t unknown_fields; /* fields of values that the schema does not know */
+};
+
 struct store_home_ops {
     /* Whether what is in memory of it may be answered now; else -CODE_UNAVAILABLE
      * with why. For stores that are not remote. */
@@ -210,8 +223,7 @@ struct store_home_ops {
     /* Forgets what is cached of a key, or of all (NULL). How many there were. */
     uint64_t (*invalidate)(struct store *store, const uint8_t *key, size_t size);
     /* Adds to the counters of `stats`. */
-    void (*count)(struct store *store, uint64_t *invalidations, uint64_t *evictions,
-                  uint64_t *misfits);
+    void (*count)(struct store *store, struct store_home_counters *counters);
 };
 
 static inline int store_ready(struct store *store, struct error *error)

@@ -47,37 +47,10 @@ static int no_room(const struct table *table, struct error *error)
     return -CODE_OVERLOADED;
 }
 
-/* `identity` NULL: the primary key is taken. The key is in table->key. */
+/* The key is in table->key. */
 static int taken(const struct table *table, const struct identity *identity, struct error *error)
 {
-    if (error == NULL) {
-        return -CODE_CONFLICT;
-    }
-    const struct resource *resource = table->store.resource;
-    const struct field_list *fields = identity != NULL ? &identity->fields : &resource->primary_key;
-    char text[320]; /* more than details hold of a key */
-    key_describe(fields, table->key.bytes, table->key.size, text, sizeof(text));
-    /* The field's name where it is one: what the details say, the message says. */
-    const char *field = fields->count == 1 ? resource->fields[fields->fields[0]].name : "";
-    const char *space = fields->count == 1 ? " " : "";
-    if (identity != NULL) {
-        error_set(error, CODE_CONFLICT, "another %s has the identity %s (%s%s%s) already",
-                  resource->name, identity->name, field, space, text);
-    } else {
-        error_set(error, CODE_CONFLICT, "a %s with the primary key %s%s%s is there already",
-                  resource->name, field, space, text);
-    }
-    error_resource(error, resource->name);
-    if (fields->count == 1) {
-        error_field(error, resource->fields[fields->fields[0]].name);
-    }
-    struct buffer key = BUFFER_INIT;
-    key_write(&key, fields, table->key.bytes, table->key.size);
-    if (!key.failed) {
-        error_key(error, key.bytes, key.size);
-    }
-    buffer_release(&key);
-    return -CODE_CONFLICT;
+    return store_taken(table->store.resource, identity, table->key.bytes, table->key.size, error);
 }
 
 static int check_keys(struct table *table, uint32_t old, const struct record *image,

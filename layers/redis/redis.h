@@ -1,0 +1,82 @@
+#ifndef RELATA_LAYERS_REDIS_REDIS_H
+#define RELATA_LAYERS_REDIS_REDIS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layers/layer.h"
+#include "layers/load/coalescer.h"
+#include "layers/redis/home.h"
+#include "layers/redis/home_options.h"
+
+/* The redis layer: records whose home is Redis or a Redis Cluster, with a near-cache
+ * that is kept coherent, or with the whole resource in memory (`resident`). This is
+ * its whole public face; stores see it through store_home_ops (layer.h).
+ *
+ * How a daemon's caches stay true is told in docs/redis-consistency.md. */
+
+struct redis;
+
+/* What it shares with the rest of the engine. */
+struct redis_engine {
+    struct world *world;
+    struct coalescer *coalescer;
+    struct task_queue *tasks;
+    const struct limits *limits;
+};
+
+/* One home for each of the options; nothing is opened. NULL where memory lacks. */
+struct redis *redis_create(const struct home_options *homes, unsigned count,
+                           const struct home_world *world);
+
+/* To be called once, before the first store. */
+void redis_attach(struct redis *redis, const struct redis_engine *engine);
+
+/* Begins to connect; the loop must be open. 0, or a negative code. */
+int redis_open(struct redis *redis, struct error *error);
+
+/* Whether each home has answered or failed to, and what is resident is loaded where
+ * its home is there. */
+bool redis_is_settled(const struct redis *redis);
+
+/* An eviction policy under which a home might drop index sets or claims that a
+ * resource needs: -CODE_INVALID_REQUEST says so. */
+int redis_check(const struct redis *redis, struct error *error);
+
+/* Waits at most `wait_us` for what is out, then ends it. `closed` comes from the loop. */
+void redis_close(struct redis *redis, uint64_t wait_us, void (*closed)(void *context),
+                 void *context);
+/* After `closed` (or where it never was opened), and when all stores are closed. */
+void redis_free(struct redis *redis);
+
+/* The store of a resource with `layer: redis`. Where it is resident, `table` is an
+ * empty store in memory without a home, and is what comes back. NULL with the error
+ * set: no such home, or no memory. */
+struct store *redis_store_open(struct redis *redis, const struct resource *resource,
+                               struct store *table, struct error *error);
+/* Its calls must have ended. A table is the caller's again, without a home. */
+void redis_store_close(struct store *store);
+/* As memory_table_adopt, which is the caller's to call for a table. */
+void redis_store_adopt(struct store *store, const struct resource *resource);
+
+/* Builds the indexes and claims of a resource (`relata reindex`): goes through all of
+ * its keys. One at a time for a resource. `done` is called once, later, with how many
+ * records were named, or the error. -CODE_INVALID_REQUEST where there is nothing to
+ * build, -CODE_CONFLICT where it is being built. */
+struct redis_reindex;
+typedef void redis_reindexed(void *context, uint64_t records, const struct error *error);
+int redis_reindex_start(struct store *store, redis_reindexed *done, void *context,
+                        struct redis_reindex **out, struct error *error);
+/* `done` is not called any more; it goes on to its end all the same. */
+void redis_reindex_forget(struct redis_reindex *reindex);
+
+/* At the end of each of the engine's turns: what was sent leaves, what nobody needs
+ * is freed. True where there is more to do at once. */
+bool redis_turn(struct redis *redis);
+
+/* The map of homes, by name, for `stats`. */
+void redis_stats(const struct redis *redis, struct buffer *out);
+uint64_t redis_memory_bytes(const struct redis *redis);
+
+#endif

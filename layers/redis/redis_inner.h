@@ -1,0 +1,195 @@
+#ifndef RELATA_LAYERS_REDIS_REDIS_INNER_H
+#define RELATA_LAYERS_REDIS_REDIS_INNER_H
+
+#include "layers/hash_table.h"
+#include "layers/redis/encoding.h"
+#include "layers/redis/home.h"
+#include "layers/redis/near_cache.h"
+#include "layers/redis/redis.h"
+#include "layers/redis/write_locks.h"
+#include "protocol/base/arena.h"
+#include "protocol/base/buffer.h"
+#include "protocol/base/list.h"
+
+/* What the files of the redis layer know of each other. */
+
+struct redis {
+    struct home *homes[HOMES_MAX];
+    unsigned home_count;
+    struct home_world outside;
+    struct redis_engine engine;
+    struct list stores;      /* of struct redis_store */
+    uint64_t daemon;         /* a random number: this process in marks */
+    uint64_t mark_number;    /* of the last mark */
+    unsigned homes_open;     /* not closed yet, while closing */
+    void (*closed)(void *context);
+    void *closed_context;
+};
+
+/* Whether the indexes and claims of a resource are whole in Redis (index_built.c). */
+enum built_state { BUILT_UNKNOWN, BUILT_ASKING, BUILT_WHOLE, BUILT_LACKING };
+
+struct resident;
+
+/* A resource at work. One that is closed lives on until nothing is out any more. */
+struct redis_store {
+    struct store store;  /* the remote face; of a resident resource it is not used */
+    struct store *table; /* of a resident resource: its records; else NULL */
+    struct redis *redis;
+    const struct resource *resource;
+    struct home *home;
+    enum home_lane lane;
+    struct home_listener listener;
+    struct list link; /* in redis->stores */
+    uint32_t users;   /* the opener, and all that is out */
+    bool closed;
+    uint64_t lost_us; /* when the home was lost; 0 while it is there */
+    /* Remote. */
+    struct near_cache *cache;
+    struct loader records;    /* keys: primary keys */
+    struct loader identities; /* keys: an identity's number and a key of it */
+    struct loader ranges;     /* keys: an index's number, a set's name, and bounds */
+    struct hash_table echoes; /* primary keys that were just written from here, and whose
+                                 notice is on its way */
+    struct resident *resident;
+    struct write_locks locks; /* unsettled keys */
+    enum built_state built;
+    struct list built_waiters; /* of struct built_waiter */
+    struct built_check *built_check;
+    struct redis_reindex *reindex;
+    struct store_home_counters counters;
+};
+
+static inline struct redis_store *redis_store_of(struct store *store)
+{
+    return store->home_own;
+}
+
+static inline uint64_t redis_now_us(const struct redis_store *store)
+{
+    return store->redis->outside.clock_us();
+}
+
+/* Whether indexes or claims of the resource stand in Redis. */
+static inline bool redis_keeps_indexes(const struct redis_store *store)
+{
+    const struct resource *resource = store->resource;
+    return resource->redis->only_relata &&
+           (resource->identity_count > 0 ||
+            (resource->index_count > 0 && !resource->redis->resident));
+}
+
+/* Index sets are of use to remote stores alone. */
+static inline unsigned redis_index_count(const struct redis_store *store)
+{
+    return store->table == NULL && store->resource->redis->only_relata
+               ? store->resource->index_count
+               : 0;
+}
+
+struct redis_store *redis_store_get(struct redis_store *store);
+void redis_store_put(struct redis_store *store);
+
+/* The slot of a name; 0 where there is no Cluster. */
+uint16_t redis_slot(const struct redis_store *store, const void *name, size_t size);
+
+/* `unavailable`: why the home cannot be asked now. */
+int redis_unavailable(const struct redis_store *store, struct error *error);
+
+/* ---- redis_store.c: what is known of a key ---- */
+
+/* How a value stands in the near-cache. */
+struct kept_value {
+    uint16_t slot;
+    bool absent;
+    uint8_t record[] __attribute__((aligned(8)));
+};
+
+/* The record, where it is known now: NULL with *known true where it is known to be
+ * absent. */
+const struct record *redis_known(struct redis_store *store, const uint8_t *key, size_t size,
+                                 bool *known);
+
+/* The same of one that may be served while the home is away (stale_if_error). */
+const struct record *redis_known_stale(struct redis_store *store, const uint8_t *key, size_t size,
+                                       bool *known);
+
+/* A write from here to the key begins, or has ended: what is cached or in flight of
+ * it does not count. */
+void redis_forget(struct redis_store *store, const uint8_t *key, size_t size);
+
+/* Tells everybody of a write. */
+void redis_publish(struct redis_store *store, struct write_event *event);
+
+/* The key was written from here, and the notice of it comes next; or is not to be
+ * waited for any more. */
+void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size);
+void redis_drop_echoes(struct redis_store *store);
+
+/* ---- redis_read.c: the loaders ---- */
+
+/* What a batch of `records` answers for a key. */
+struct read_record {
+    const struct record *record; /* NULL: absent */
+    uint64_t cover;
+    uint64_t expires_us; /* 0: never */
+    uint16_t slot;
+};
+
+/* What a batch of `identities` answers: the primary key, size 0 where there is none. */
+struct read_claim {
+    struct store_key key;
+};
+
+/* What a batch of `ranges` answers. */
+struct read_range {
+    size_t count;
+    struct store_key *keys;    /* primary keys, not each once */
+    struct store_key *members; /* whole */
+};
+
+int redis_loaders_open(struct redis_store *store);
+void redis_loaders_close(struct redis_store *store);
+
+/* ---- redis_fetch.c ---- */
+
+int redis_fetch(struct fetch *fetch, struct error *error);
+void redis_fetch_end(struct fetch *fetch);
+
+/* ---- redis_write.c ---- */
+
+int redis_write_open(struct store_write *write, struct error *error);
+void redis_write_begin(struct store_write *write);
+int redis_write_go(struct store_write *write, struct error *error);
+void redis_write_close(struct store_write *write);
+
+/* ---- index_built.c ---- */
+
+/* Somebody who waits until it is known whether indexes are whole. */
+struct built_waiter {
+    struct list link;
+    void (*known)(struct built_waiter *waiter);
+};
+
+/* Whether it is known now; else `known` is called once it is (or cannot be found
+ * out), unless the waiter is taken out of its list. Empty homes are marked as
+ * whole: there is nothing that an index could lack. */
+bool redis_built_ask(struct redis_store *store, struct built_waiter *waiter);
+/* What is known does not count any more. */
+void redis_built_forget(struct redis_store *store);
+
+/* ---- resident.c ---- */
+
+int resident_open(struct redis_store *store, struct error *error);
+void resident_close(struct redis_store *store);
+int resident_ready(struct redis_store *store, struct error *error);
+bool resident_is_current(struct redis_store *store);
+bool resident_is_settled(const struct redis_store *store);
+/* A write from here is done: the record as it is stored now, or NULL. */
+void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
+                    const struct record *record);
+void resident_notice(struct redis_store *store, const uint8_t *key, size_t size);
+void resident_lost(struct redis_store *store);
+void resident_ready_again(struct redis_store *store);
+
+#endif

@@ -1,0 +1,492 @@
+#include <string.h>
+
+#include "layers/redis/index_set.h"
+#include "layers/redis/key_text.h"
+#include "layers/redis/redis_inner.h"
+#include "layers/redis/slots.h"
+#include "protocol/base/check.h"
+#include "protocol/base/hash.h"
+#include "protocol/base/heap.h"
+
+/* A resource whose home is Redis: what is known of its keys, and what is heard of
+ * them. All that concerns a key comes over one link in one order: answers to reads,
+ * notices of writes by anybody, and the outcomes of writes from here. So an answer
+ * that nothing overtook may be kept, and what is kept is true until a notice, as
+ * long as its cover is the one that watches now. */
+
+/* ---- Life ---- */
+
+struct redis_store *redis_store_get(struct redis_store *store)
+{
+    store->users++;
+    return store;
+}
+
+void redis_store_put(struct redis_store *store)
+{
+    CHECK(store->users > 0);
+    if (--store->users > 0) {
+        return;
+    }
+    CHECK(store->closed);
+    redis_drop_echoes(store);
+    hash_table_release(&store->echoes);
+    write_locks_release(&store->locks);
+    if (store->cache != NULL) {
+        near_cache_free(store->cache);
+    }
+    heap_free(store);
+}
+
+uint16_t redis_slot(const struct redis_store *store, const void *name, size_t size)
+{
+    return home_is_cluster(store->home) ? slot_of_key(name, size) : 0;
+}
+
+int redis_unavailable(const struct redis_store *store, struct error *error)
+{
+    error_set(error, CODE_UNAVAILABLE, "%s: the Redis \"%s\" cannot be reached",
+              store->resource->name, home_name(store->home));
+    error_resource(error, store->resource->name);
+    return -CODE_UNAVAILABLE;
+}
+
+/* ---- What is known ---- */
+
+static const struct kept_value *kept_of(const struct near_entry *entry)
+{
+    return entry->value;
+}
+
+static const struct record *record_of(const struct kept_value *kept)
+{
+    return kept->absent ? NULL : (const struct record *)(const void *)kept->record;
+}
+
+const struct record *redis_known(struct redis_store *store, const uint8_t *key, size_t size,
+                                 bool *known)
+{
+    struct near_entry entry;
+    *known = false;
+    if (write_locks_hold(&store->locks, key, size) ||
+        !near_cache_find(store->cache, key, size, &entry)) {
+        return NULL;
+    }
+    const struct kept_value *kept = kept_of(&entry);
+    if (entry.cover != home_cover(store->home, store->lane, kept->slot) ||
+        (entry.expires_us != 0 && redis_now_us(store) >= entry.expires_us)) {
+        return NULL;
+    }
+    *known = true;
+    return record_of(kept);
+}
+
+/* What is in the cache is of the last sessions: it is emptied when the home is there
+ * again. */
+const struct record *redis_known_stale(struct redis_store *store, const uint8_t *key, size_t size,
+                                       bool *known)
+{
+    uint64_t stale_us = store->resource->redis->stale_if_error_us;
+    uint64_t lost_us = 0;
+    struct near_entry entry;
+    *known = false;
+    if (stale_us == 0 || write_locks_hold(&store->locks, key, size) ||
+        !near_cache_peek(store->cache, key, size, &entry)) {
+        return NULL;
+    }
+    bool up = home_is_up(store->home, store->lane, kept_of(&entry)->slot, &lost_us);
+    uint64_t now_us = redis_now_us(store);
+    if (up || lost_us == 0 || now_us - lost_us > stale_us ||
+        (entry.expires_us != 0 && now_us >= entry.expires_us)) {
+        return NULL;
+    }
+    *known = true;
+    return record_of(kept_of(&entry));
+}
+
+static const struct record *store_known(struct store *face, const uint8_t *key, size_t size,
+                                        bool *known)
+{
+    return redis_known(redis_store_of(face), key, size, known);
+}
+
+static const struct record *store_find(struct store *face, const uint8_t *key, size_t size)
+{
+    bool known;
+    return redis_known(redis_store_of(face), key, size, &known);
+}
+
+/* ---- What is heard ---- */
+
+void redis_publish(struct redis_store *store, struct write_event *event)
+{
+    event->sequence = world_advance(store->redis->engine.world);
+    event->resource = store->resource;
+    world_publish(store->redis->engine.world, event);
+}
+
+void redis_forget(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    if (store->table != NULL) {
+        return;
+    }
+    near_cache_drop(store->cache, key, size, store->redis->engine.world->sequence);
+    coalescer_overtake(store->redis->engine.coalescer, &store->records, key, size);
+}
+
+/* What was cached of a key, where it may be believed to be what it was. */
+static const struct record *last_known(struct redis_store *store, const uint8_t *key, size_t size,
+                                       bool *known)
+{
+    struct near_entry entry;
+    *known = near_cache_peek(store->cache, key, size, &entry) &&
+             entry.cover == home_cover(store->home, store->lane, kept_of(&entry)->slot);
+    return *known ? record_of(kept_of(&entry)) : NULL;
+}
+
+/* Somebody else wrote the record. */
+static void key_changed(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    bool known;
+    const struct record *old = last_known(store, key, size, &known);
+    store->counters.invalidations +=
+        near_cache_drop(store->cache, key, size, store->redis->engine.world->sequence);
+    coalescer_overtake(store->redis->engine.coalescer, &store->records, key, size);
+    struct write_event event = {.cause = WRITE_FOREIGN,
+                                .old = old,
+                                .old_unknown = !known,
+                                .new_unknown = true,
+                                .named = &store->resource->primary_key,
+                                .key = key,
+                                .key_size = size};
+    redis_publish(store, &event);
+}
+
+static bool take_echo(struct redis_store *store, const uint8_t *key, size_t size);
+
+/* Records came to a set of an index, or left it. */
+static void index_changed(struct redis_store *store, const struct index *index,
+                          const struct buffer *value)
+{
+    struct field_list first = {.count = 1, .fields = {index->fields.fields[0]}};
+    struct write_event event = {.cause = WRITE_FOREIGN,
+                                .old_unknown = true,
+                                .new_unknown = true,
+                                .named = &first,
+                                .key = value->bytes,
+                                .key_size = value->size,
+                                .of_index = true};
+    coalescer_overtake(store->redis->engine.coalescer, &store->ranges, NULL, 0);
+    redis_publish(store, &event);
+}
+
+/* Anything may have changed. */
+static void all_changed(struct redis_store *store, enum write_cause cause)
+{
+    struct coalescer *coalescer = store->redis->engine.coalescer;
+    if (store->table == NULL) {
+        coalescer_overtake(coalescer, &store->records, NULL, 0);
+        coalescer_overtake(coalescer, &store->identities, NULL, 0);
+        coalescer_overtake(coalescer, &store->ranges, NULL, 0);
+    }
+    struct write_event event = {.cause = cause, .old_unknown = true, .new_unknown = true};
+    redis_publish(store, &event);
+}
+
+static bool begins_with(const uint8_t *name, size_t size, const char *prefix)
+{
+    size_t length = strlen(prefix);
+    return size >= length && memcmp(name, prefix, length) == 0;
+}
+
+/* One of the layer's own keys, or a record's. */
+static void name_changed(struct redis_store *store, const uint8_t *name, size_t size)
+{
+    struct buffer bytes = BUFFER_INIT;
+    if (begins_with(name, size, INDEX_BUILT_PREFIX)) {
+        struct buffer own = BUFFER_INIT;
+        index_built_name(store->resource, &own);
+        if (!own.failed && own.size == size && memcmp(own.bytes, name, size) == 0) {
+            redis_built_forget(store);
+        }
+        buffer_release(&own);
+    } else if (store->resource->redis->only_relata && begins_with(name, size, INDEX_SET_PREFIX)) {
+        const struct index *index = index_set_of_name(store->resource, name, size, &bytes);
+        if (index != NULL) {
+            index_changed(store, index, &bytes);
+        }
+    } else if (key_text_read(store->resource, name, size, &bytes) && !bytes.failed &&
+               !take_echo(store, bytes.bytes, bytes.size)) {
+        key_changed(store, bytes.bytes, bytes.size);
+    }
+    buffer_release(&bytes);
+}
+
+static void on_notice(struct home_listener *listener, enum home_lane lane, const uint8_t *name,
+                      size_t size)
+{
+    struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
+    if (name == NULL && lane == HOME_KEYS) {
+        redis_built_forget(store);
+    }
+    if (lane != store->lane) {
+        return;
+    }
+    if (store->table != NULL) {
+        resident_notice(store, name, size);
+    } else if (name != NULL) {
+        name_changed(store, name, size);
+    } else {
+        store->counters.invalidations +=
+            near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
+        redis_drop_echoes(store);
+        all_changed(store, WRITE_FOREIGN);
+    }
+}
+
+static void on_lost(struct home_listener *listener, enum home_lane lane)
+{
+    struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
+    if (lane == HOME_KEYS) {
+        redis_built_forget(store);
+    }
+    if (lane != store->lane) {
+        return;
+    }
+    if (store->table != NULL) {
+        resident_lost(store);
+    } else {
+        redis_drop_echoes(store);
+        if (store->resource->redis->stale_if_error_us == 0) {
+            near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
+        }
+    }
+    all_changed(store, WRITE_LOST);
+}
+
+static void on_ready(struct home_listener *listener, enum home_lane lane)
+{
+    struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
+    struct built_waiter nobody = {.known = NULL};
+    if (lane == HOME_KEYS && redis_keeps_indexes(store)) {
+        redis_built_ask(store, &nobody);
+        list_remove(&nobody.link);
+    }
+    if (lane != store->lane) {
+        return;
+    }
+    if (store->table != NULL) {
+        resident_ready_again(store);
+    } else {
+        /* What was kept for the time of the absence. */
+        near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
+    }
+}
+
+/* ---- Echoes ---- */
+
+/* The notice of a write from here comes right behind its answer (a server sends the
+ * notices that a client caused itself when its command has ended). It says nothing
+ * new: the write's event has told everybody. */
+struct echo {
+    struct hash_table_node node;
+    size_t size;
+    uint8_t bytes[];
+};
+
+static struct echo *find_echo(const struct redis_store *store, const uint8_t *key, size_t size)
+{
+    if (store->echoes.count == 0) {
+        return NULL;
+    }
+    struct hash_table_node *node = hash_table_find(&store->echoes, hash_bytes(key, size));
+    for (; node != NULL; node = hash_table_next(node)) {
+        struct echo *echo = CONTAINER_OF(node, struct echo, node);
+        if (echo->size == size && memcmp(echo->bytes, key, size) == 0) {
+            return echo;
+        }
+    }
+    return NULL;
+}
+
+void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    struct echo *echo = find_echo(store, key, size) == NULL ? heap_alloc(sizeof *echo + size) : NULL;
+    if (echo == NULL) {
+        return; /* then the notice counts as somebody else's: that only drops more */
+    }
+    echo->size = size;
+    memcpy(echo->bytes, key, size);
+    hash_table_insert(&store->echoes, &echo->node, hash_bytes(key, size));
+}
+
+static bool take_echo(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    struct echo *echo = find_echo(store, key, size);
+    if (echo == NULL) {
+        return false;
+    }
+    hash_table_remove(&store->echoes, &echo->node);
+    heap_free(echo);
+    return true;
+}
+
+void redis_drop_echoes(struct redis_store *store)
+{
+    for (size_t i = 0; store->echoes.count > 0 && i <= store->echoes.mask; i++) {
+        while (store->echoes.buckets[i] != NULL) {
+            struct echo *echo = CONTAINER_OF(store->echoes.buckets[i], struct echo, node);
+            hash_table_remove(&store->echoes, &echo->node);
+            heap_free(echo);
+        }
+    }
+}
+
+/* ---- The face of a store ---- */
+
+static bool store_is_current_now(struct store *face)
+{
+    struct redis_store *store = redis_store_of(face);
+    return store->table != NULL ? resident_is_current(store)
+                                : home_is_current(store->home, store->lane);
+}
+
+static int store_ready_now(struct store *face, struct error *error)
+{
+    return resident_ready(redis_store_of(face), error);
+}
+
+static uint64_t store_invalidate(struct store *face, const uint8_t *key, size_t size)
+{
+    struct redis_store *store = redis_store_of(face);
+    struct coalescer *coalescer = store->redis->engine.coalescer;
+    uint64_t sequence = store->redis->engine.world->sequence;
+    coalescer_overtake(coalescer, &store->records, key, size);
+    if (key == NULL) {
+        coalescer_overtake(coalescer, &store->identities, NULL, 0);
+        coalescer_overtake(coalescer, &store->ranges, NULL, 0);
+        return near_cache_drop_all(store->cache, sequence);
+    }
+    return near_cache_drop(store->cache, key, size, sequence);
+}
+
+static void store_count(struct store *face, struct store_home_counters *counters)
+{
+    struct redis_store *store = redis_store_of(face);
+    *counters = store->counters;
+    counters->evictions = store->cache != NULL ? near_cache_evictions(store->cache) : 0;
+}
+
+static const struct store_ops face_ops = {.find = store_find};
+
+static const struct store_home_ops home_ops = {.ready = store_ready_now,
+                                               .is_current = store_is_current_now,
+                                               .known = store_known,
+                                               .fetch = redis_fetch,
+                                               .fetch_end = redis_fetch_end,
+                                               .write_open = redis_write_open,
+                                               .write_begin = redis_write_begin,
+                                               .write_go = redis_write_go,
+                                               .write_close = redis_write_close,
+                                               .invalidate = store_invalidate,
+                                               .count = store_count};
+
+static struct home *find_home(struct redis *redis, const char *name)
+{
+    for (unsigned i = 0; i < redis->home_count; i++) {
+        if (strcmp(home_name(redis->homes[i]), name) == 0) {
+            return redis->homes[i];
+        }
+    }
+    return NULL;
+}
+
+/* Records that are fetched when they are asked for. */
+static int open_remote(struct redis_store *store)
+{
+    store->store = (struct store){.ops = &face_ops,
+                                  .resource = store->resource,
+                                  .home = &home_ops,
+                                  .home_own = store,
+                                  .remote = true};
+    store->cache = near_cache_create(store->resource->redis->cache_bytes_max);
+    return store->cache != NULL ? redis_loaders_open(store) : -CODE_OVERLOADED;
+}
+
+static int open_resident(struct redis_store *store, struct store *table, struct error *error)
+{
+    const char *prefix;
+    size_t size;
+    store->table = table;
+    store->lane = HOME_PREFIXES;
+    table->home = &home_ops;
+    table->home_own = store;
+    key_text_prefix(store->resource, &prefix, &size);
+    int status = home_add_prefix(store->home, prefix, size);
+    return status < 0 ? status : resident_open(store, error);
+}
+
+struct store *redis_store_open(struct redis *redis, const struct resource *resource,
+                               struct store *table, struct error *error)
+{
+    struct home *home = find_home(redis, resource->redis->home);
+    if (home == NULL) {
+        error_set(error, CODE_INVALID_REQUEST,
+                  "%s uses the Redis \"%s\", which the configuration does not name", resource->name,
+                  resource->redis->home);
+        return NULL;
+    }
+    struct redis_store *store = heap_zero(1, sizeof *store);
+    if (store == NULL) {
+        error_set(error, CODE_OVERLOADED, "no memory for %s", resource->name);
+        return NULL;
+    }
+    store->redis = redis;
+    store->resource = resource;
+    store->home = home;
+    store->lane = HOME_KEYS;
+    store->users = 1;
+    store->listener = (struct home_listener){
+        .on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
+    list_init(&store->built_waiters);
+    hash_table_init(&store->echoes);
+    write_locks_init(&store->locks);
+    list_append(&redis->stores, &store->link);
+    home_listen(home, &store->listener);
+    int status = table != NULL ? open_resident(store, table, error) : open_remote(store);
+    if (status < 0) {
+        error_set(error, CODE_OVERLOADED, "no memory for %s", resource->name);
+        redis_store_close(table != NULL ? table : &store->store);
+        return NULL;
+    }
+    return table != NULL ? table : &store->store;
+}
+
+void redis_store_close(struct store *face)
+{
+    struct redis_store *store = redis_store_of(face);
+    if (store == NULL) {
+        return;
+    }
+    store->closed = true;
+    home_unlisten(&store->listener);
+    list_remove(&store->link);
+    if (store->table != NULL) {
+        resident_close(store);
+        store->table->home = NULL;
+        store->table->home_own = NULL;
+    } else {
+        redis_loaders_close(store);
+    }
+    redis_store_put(store);
+}
+
+void redis_store_adopt(struct store *face, const struct resource *resource)
+{
+    struct redis_store *store = redis_store_of(face);
+    store->resource = resource;
+    store->store.resource = resource;
+    if (store->cache != NULL) {
+        near_cache_resize(store->cache, resource->redis->cache_bytes_max);
+    }
+}

@@ -191,8 +191,8 @@ static void read_home(struct config_reading *reading, const struct node *node,
         config_take_duration(reading, "timeout", values[KEY_TIMEOUT], &home->timeout_us);
     }
     /* A key that is misspelt may have been the URL. */
-    if (known && take_url(reading, node, of, values, home) && home->cluster &&
-        home->database != 0) {
+    bool sound = known && take_url(reading, node, of, values, home);
+    if (sound && values[KEY_CLUSTER] != NULL && home->cluster && home->database != 0) {
         FAULT(reading, values[KEY_CLUSTER],
               "with cluster: true the database of the URL must be 0, since a Cluster has no other");
     }

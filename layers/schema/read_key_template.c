@@ -66,7 +66,8 @@ static void end_text(struct template *template)
     }
 }
 
-static void add_value(struct template *template, const struct field *field, size_t at)
+/* What stands between two values tells where the first one ends. */
+static void check_between(struct template *template, const struct field *field, size_t at)
 {
     if (template->beside) {
         FAULT(template, at,
@@ -81,6 +82,10 @@ static void add_value(struct template *template, const struct field *field, size
               template->resource->name, template->last->name, field->name, template->last->name,
               field->name);
     }
+}
+
+static void add_value(struct template *template, const struct field *field)
+{
     end_text(template);
     add_part(template, &(struct key_part){.field = field->position});
     template->seen[template->seen_count++] = field->position;
@@ -111,7 +116,8 @@ static void take_value(struct template *template, const char *name, size_t size,
         FAULT(template, at, "the key of %s: {%s} stands in it twice: write it once", resource->name,
               field->name);
     } else {
-        add_value(template, field, at);
+        check_between(template, field, at);
+        add_value(template, field);
         return;
     }
     template->beside = false;
@@ -173,7 +179,7 @@ static void use_default(struct template *template)
     template->text_size = resource->name_size;
     for (unsigned i = 0; i < resource->primary_key.count; i++) {
         add_byte(template, ':');
-        add_value(template, &resource->fields[resource->primary_key.fields[i]], 0);
+        add_value(template, &resource->fields[resource->primary_key.fields[i]]);
     }
 }
 

@@ -491,50 +491,63 @@ static void failing_memory_is_told(void **state)
     }
 }
 
-/* Whatever the template, it is refused with a reason, or its parts and fields are
- * as the header promises and say the template again. */
+/* The key as a template again, braces doubled; its parts are as schema.h promises. */
+static void print_key(const struct resource *resource, struct buffer *out)
+{
+    const struct redis_options *redis = resource->redis;
+    for (unsigned i = 0; i < redis->key_part_count; i++) {
+        const struct key_part *part = &redis->key_parts[i];
+        assert_true(i == 0 || (part->text == NULL) != (part[-1].text == NULL));
+        if (part->text == NULL) {
+            buffer_printf(out, "{%s}", resource->fields[part->field].name);
+        }
+        for (unsigned j = 0; part->text != NULL && j < part->size; j++) {
+            bool brace = part->text[j] == '{' || part->text[j] == '}';
+            buffer_append(out, part->text + j, 1);
+            buffer_append(out, part->text + j, brace);
+        }
+    }
+    buffer_byte(out, '\0');
+}
+
+/* Whether it was taken. */
+static bool try_template(const char *key)
+{
+    char yaml[400];
+    struct schema *schema = NULL;
+    struct buffer faults = BUFFER_INIT, back = BUFFER_INIT;
+    snprintf(yaml, sizeof(yaml), "%s    redis: {key: \"%s\"}", TWO, key);
+    if (schema_read("f", yaml, strlen(yaml), 1, &limits, &schema, &faults) != 0) {
+        assert_memory_equal(faults.bytes, "f:7:", 4);
+        buffer_release(&faults);
+        return false;
+    }
+    const struct resource *resource = fixture_resource(schema, "a");
+    print_key(resource, &back);
+    assert_string_equal((const char *)back.bytes, key);
+    assert_non_null(strstr(key, "{x}"));
+    assert_non_null(strstr(key, "{y}"));
+    buffer_release(&back);
+    schema_put(schema);
+    return true;
+}
+
+/* Whatever the template, it is refused with a reason, or says itself again. */
 static void any_template_is_read_or_refused(void **state)
 {
     (void)state;
-    struct random random = random_start("read_redis");
     static const char *const pieces[] = {"{x}", "{y}", "{{", "}}", "{",  "}", "{z}", ":",
                                          "a",   "%",   "{}", "}}", "{{", ":", "{x}", "{y}"};
+    struct random random = random_start("read_redis");
     unsigned taken = 0;
     for (int round = 0; round < 4000; round++) {
-        char key[100] = "", yaml[400], back[200];
+        char key[100] = "";
+        size_t size = 0;
         for (uint64_t i = random_below(&random, 9); i > 0; i--) {
-            strcat(key, pieces[random_below(&random, ARRAY_COUNT(pieces))]);
+            const char *piece = pieces[random_below(&random, ARRAY_COUNT(pieces))];
+            size += (size_t)snprintf(key + size, sizeof(key) - size, "%s", piece);
         }
-        snprintf(yaml, sizeof(yaml), "%s    redis: {key: \"%s\"}", TWO, key);
-        struct schema *schema = NULL;
-        struct buffer faults = BUFFER_INIT;
-        if (schema_read("f", yaml, strlen(yaml), 1, &limits, &schema, &faults) == 0) {
-            const struct redis_options *redis = fixture_resource(schema, "a")->redis;
-            size_t size = 0;
-            unsigned values = 0;
-            for (unsigned i = 0; i < redis->key_part_count; i++) {
-                const struct key_part *part = &redis->key_parts[i];
-                assert_true(i == 0 || (part->text == NULL) != (part[-1].text == NULL));
-                values += part->text == NULL;
-                if (part->text == NULL) {
-                    size += (size_t)sprintf(back + size, "{%s}", part->field == 0 ? "x" : "y");
-                }
-                for (unsigned j = 0; part->text != NULL && j < part->size; j++) {
-                    bool brace = part->text[j] == '{' || part->text[j] == '}';
-                    back[size++] = part->text[j];
-                    back[size] = part->text[j];
-                    size += brace;
-                }
-            }
-            back[size] = '\0';
-            assert_string_equal(back, key);
-            assert_int_equal(values, 2);
-            schema_put(schema);
-            taken++;
-        } else {
-            assert_memory_equal(faults.bytes, "f:7:", 4);
-        }
-        buffer_release(&faults);
+        taken += try_template(key);
     }
     assert_true(taken > 20);
 }

@@ -248,20 +248,13 @@ static void take_mark(struct reading *reading, const struct member *member)
     buffer_release(&text);
 }
 
-static void read_member(struct reading *reading, const struct document_form *form,
-                        const struct member *member)
+static void read_member(struct reading *reading, const struct member *member)
 {
     const struct field *field =
         find_stored(reading->resource, &reading->expected, member->name, member->name_size);
     if (field != NULL) {
         reading_take(reading, field, member->value, member->value_size);
         return;
-    }
-    int status = reading->status == 0 ? form->check(member, reading->error) : 0;
-    if (status == -CODE_OVERLOADED) {
-        reading_lacks(reading);
-    } else if (status != 0) {
-        blame(reading, NULL, status);
     }
     if (member->name_size > 0 && is_mark(member->name, member->name_size)) {
         take_mark(reading, member);
@@ -286,7 +279,7 @@ static void read_document(struct reading *reading, const struct document_form *f
         /* The first fault's words are not to be overwritten. */
         while ((status = form->next(&document, &member,
                                     reading->status == 0 ? reading->error : NULL)) > 0) {
-            read_member(reading, form, &member);
+            read_member(reading, &member);
         }
     }
     buffer_release(&document.name);

@@ -220,9 +220,10 @@ static enum fate fate_of(struct writing *writing, unsigned position)
         writing->before->exists ? &writing->before->fields[position] : NULL;
     bool absent = there == NULL || there->bytes == NULL;
     if (position == count) {
-        bool same = !absent && there->size == writing->mark_size &&
-                    memcmp(there->bytes, writing->mark, there->size) == 0;
-        return writing->mark != NULL && !same ? FATE_SET : FATE_STAYS;
+        bool same =
+            writing->mark == NULL || (!absent && there->size == writing->mark_size &&
+                                      memcmp(there->bytes, writing->mark, there->size) == 0);
+        return same ? FATE_STAYS : FATE_SET;
     }
     uint32_t size;
     const uint8_t *value = record_field(writing->after, count, position, &size);

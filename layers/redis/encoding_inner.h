@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "layers/redis/encoding.h"
+#include "layers/redis/json_reader.h"
 #include "protocol/base/buffer.h"
 
 /* What the parts of encoding.h share: encoding.c has the face and what is the
@@ -38,10 +39,11 @@ struct member {
 };
 
 struct document {
+    /* Of MessagePack: what is left, and of how many pairs. */
     const uint8_t *at;
     const uint8_t *end;
-    uint32_t members;   /* seen so far */
-    uint32_t count;     /* of MessagePack: how many there are */
+    uint32_t left;
+    struct json_reader json;
     struct buffer name; /* a name that does not stand there as it is */
 };
 
@@ -53,8 +55,6 @@ struct document_form {
     /* The next member, good until the one after it: 1; 0 at the end; or a negative
      * code. */
     int (*next)(struct document *document, struct member *member, struct error *error);
-    /* Whether a value that nobody reads is one at all. As `next`, but 0 is well. */
-    int (*check)(const struct member *member, struct error *error);
     /* Writing: `open_map` answers what close_map wants to know; each member is a
      * name followed by put, or the whole of one that was read. */
     size_t (*open_map)(struct buffer *out);

@@ -1,122 +1,151 @@
 #include "layers/redis/encoding_inner.h"
 
-#include <jansson.h>
 #include <string.h>
 
+#include "layers/redis/decimal.h"
+#include "layers/redis/json_reader.h"
 #include "layers/type.h"
 #include "protocol/msgpack/reader.h"
 #include "protocol/msgpack/writer.h"
 
 /* A string with one JSON object, as it is read; encoding_json_write.c writes.
  *
- * The object is gone through here, and only the values of its members are given to
- * jansson: so that what the schema does not know stays byte for byte as it was,
- * and numbers in it may be of any size. Names within a value may stand twice (the
- * last counts), since values of type any may come so from callers. */
+ * What the schema does not know is only gone through, and stays byte for byte as it
+ * was. Names within a value may stand twice, since values of type any may come so
+ * from callers. */
 
-enum { LEVELS_MAX = TYPE_ANY_LEVELS_MAX + 1 };
+enum { LEVELS_MAX = TYPE_ANY_LEVELS_MAX };
 
 /* ---- Values ---- */
 
+/* An object or array whose size is known when it is closed. */
 struct level {
-    json_t *container;
-    void *member; /* of an object: the next */
-    size_t index; /* of an array: the next */
+    size_t mark;
+    uint32_t count;
+    bool object;
 };
 
-static void write_scalar(const json_t *value, struct buffer *out)
-{
-    switch (json_typeof(value)) {
-    case JSON_STRING:
-        write_string(out, json_string_value(value), json_string_length(value));
-        return;
-    case JSON_INTEGER:
-        write_integer(out, json_integer_value(value));
-        return;
-    case JSON_REAL:
-        write_float(out, json_real_value(value));
-        return;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        write_boolean(out, json_is_true(value));
-        return;
-    case JSON_NULL:
-    case JSON_OBJECT:
-    case JSON_ARRAY:
-        write_nil(out);
-        return;
-    }
-}
-
-/* The next value within the container, or NULL; of a member the name is written. */
-static json_t *next_within(struct level *level, struct buffer *out)
-{
-    if (json_is_array(level->container)) {
-        return json_array_get(level->container, level->index++);
-    }
-    if (level->member == NULL) {
-        return NULL;
-    }
-    json_t *value = json_object_iter_value(level->member);
-    const char *name = json_object_iter_key(level->member);
-    write_string(out, name, strlen(name));
-    level->member = json_object_iter_next(level->container, level->member);
-    return value;
-}
-
-static void write_head(json_t *container, struct buffer *out)
-{
-    if (json_is_array(container)) {
-        write_array(out, (uint32_t)json_array_size(container));
-    } else {
-        write_map(out, (uint32_t)json_object_size(container));
-    }
-}
-
-/* JSON as MessagePack; false where it is nested too deep. */
-static bool write_value(json_t *value, struct buffer *out)
-{
+/* JSON on its way to MessagePack. */
+struct conversion {
+    struct json_reader in;
+    struct buffer *out;
+    bool real; /* a float is wanted: integers may be larger than 64 bits */
+    unsigned depth;
     struct level levels[LEVELS_MAX];
-    unsigned depth = 0;
-    while (value != NULL) {
-        if (!json_is_array(value) && !json_is_object(value)) {
-            write_scalar(value, out);
-        } else if (depth == LEVELS_MAX) {
-            return false;
-        } else {
-            write_head(value, out);
-            levels[depth++] = (struct level){.container = value, .member = json_object_iter(value)};
-        }
-        value = NULL;
-        while (value == NULL && depth > 0) {
-            value = next_within(&levels[depth - 1], out);
-            depth -= value == NULL ? 1 : 0;
-        }
+    struct error *error;
+};
+
+static int refuse(const struct json_token *token, const char *expected, struct error *error)
+{
+    char came[100];
+    if (token->size == 0) {
+        return error_set(error, CODE_INVALID_VALUE, "expected %s, got the end of the text",
+                         expected);
     }
-    return true;
+    describe_bytes(token->bytes, token->size, came, sizeof(came));
+    return error_set(error, CODE_INVALID_VALUE, "expected %s, got %s", expected, came);
 }
 
-/* NULL with the error that says why. */
-static json_t *parse(const uint8_t *bytes, size_t size, size_t flags, struct error *error)
+static int convert_number(struct conversion *to, const struct json_token *token)
 {
-    json_error_t fault;
-    json_t *value =
-        json_loadb((const char *)bytes, size, JSON_DECODE_ANY | JSON_ALLOW_NUL | flags, &fault);
-    if (value != NULL) {
-        return value;
+    int64_t integer;
+    double real;
+    bool is_real = memchr(token->bytes, '.', token->size) != NULL ||
+                   memchr(token->bytes, 'e', token->size) != NULL ||
+                   memchr(token->bytes, 'E', token->size) != NULL;
+    bool zero = token->size == 2 && memcmp(token->bytes, "-0", 2) == 0;
+    if (zero || decimal_read(token->bytes, token->size, &integer)) {
+        write_integer(to->out, zero ? 0 : integer);
+        return 0;
     }
-    switch (json_error_code(&fault)) {
-    case json_error_out_of_memory:
-        error_set(error, CODE_OVERLOADED, "no memory for JSON");
-        break;
-    case json_error_numeric_overflow:
-        error_set(error, CODE_INVALID_VALUE, "expected numbers within 64 bits, got %s", fault.text);
-        break;
-    default:
-        error_set(error, CODE_INVALID_VALUE, "expected JSON, got something else: %s", fault.text);
+    if ((is_real || to->real) && real_read(token->bytes, token->size, &real)) {
+        write_float(to->out, real);
+        return 0;
+    }
+    return refuse(token, is_real ? "a number that a float can be" : "an integer within 64 bits",
+                  to->error);
+}
+
+static int convert_text(struct conversion *to, const struct json_token *token)
+{
+    if (!token->escaped) {
+        write_string(to->out, token->bytes + 1, token->size - 2);
+        return 0;
+    }
+    struct buffer text = BUFFER_INIT;
+    int status = json_text(token, &text)
+                     ? 0
+                     : refuse(token, "Unicode, without half of a surrogate pair", to->error);
+    if (status == 0) {
+        write_string(to->out, text.bytes, text.size);
+    }
+    to->out->failed |= text.failed;
+    buffer_release(&text);
+    return status;
+}
+
+static int convert_open(struct conversion *to, bool object)
+{
+    if (to->depth == LEVELS_MAX) {
+        return error_set(to->error, CODE_INVALID_VALUE,
+                         "expected at most %d levels of lists and maps", TYPE_ANY_LEVELS_MAX);
+    }
+    to->levels[to->depth++] = (struct level){.mark = write_open(to->out), .object = object};
+    return 0;
+}
+
+static void convert_close(struct conversion *to)
+{
+    const struct level *level = &to->levels[--to->depth];
+    if (level->object) {
+        write_close_map(to->out, level->mark, level->count);
+    } else {
+        write_close_array(to->out, level->mark, level->count);
+    }
+}
+
+static int convert_token(struct conversion *to, const struct json_token *token)
+{
+    /* Names are counted, not their values. */
+    if (to->depth > 0 && token->kind != JSON_TOKEN_CLOSE) {
+        struct level *level = &to->levels[to->depth - 1];
+        level->count += !level->object || token->kind == JSON_TOKEN_NAME ? 1 : 0;
+    }
+    switch (token->kind) {
+    case JSON_TOKEN_NAME:
+    case JSON_TOKEN_STRING:
+        return convert_text(to, token);
+    case JSON_TOKEN_NUMBER:
+        return convert_number(to, token);
+    case JSON_TOKEN_TRUE:
+    case JSON_TOKEN_FALSE:
+        write_boolean(to->out, token->kind == JSON_TOKEN_TRUE);
+        return 0;
+    case JSON_TOKEN_NULL:
+        write_nil(to->out);
+        return 0;
+    case JSON_TOKEN_OBJECT:
+    case JSON_TOKEN_ARRAY:
+        return convert_open(to, token->kind == JSON_TOKEN_OBJECT);
+    case JSON_TOKEN_CLOSE:
+        convert_close(to);
+        return 0;
+    case JSON_TOKEN_INVALID:
+    case JSON_TOKEN_END:
         break;
     }
-    return NULL;
+    return refuse(token, "JSON", to->error);
+}
+
+/* One JSON text as MessagePack. */
+static int convert(struct conversion *to)
+{
+    struct json_token token = json_next(&to->in);
+    int status = convert_token(to, &token);
+    while (status == 0 && (token = json_next(&to->in)).kind != JSON_TOKEN_END) {
+        status = convert_token(to, &token);
+    }
+    return status;
 }
 
 static int take_binary(const struct buffer *text, struct buffer *out, struct error *error)
@@ -141,12 +170,9 @@ static int take_binary(const struct buffer *text, struct buffer *out, struct err
     return status;
 }
 
-static int take_written(const struct type *type, const struct buffer *value, struct buffer *out,
-                        struct error *error)
+static int take_converted(const struct type *type, const struct buffer *value, struct buffer *out,
+                          struct error *error)
 {
-    if (value->failed) {
-        return -CODE_OVERLOADED;
-    }
     if (value->bytes[0] == 0xc0) {
         write_nil(out);
         return 0;
@@ -161,20 +187,20 @@ static int take_written(const struct type *type, const struct buffer *value, str
 static int take(const struct type *type, const uint8_t *bytes, size_t size, struct buffer *scratch,
                 struct buffer *out, struct error *error)
 {
-    struct error fault = ERROR_INIT;
-    /* An integer may be as large as a float can be, where one is wanted. */
-    size_t flags = type->kind == TYPE_FLOAT ? JSON_DECODE_INT_AS_REAL : 0;
-    json_t *value = parse(bytes, size, flags, &fault);
-    if (value == NULL) {
-        return error_set(error, fault.code, "%s", fault.message);
-    }
+    struct conversion conversion;
+    conversion.out = scratch;
+    conversion.real = type->kind == TYPE_FLOAT;
+    conversion.depth = 0;
+    conversion.error = error;
+    json_reader_init(&conversion.in, bytes, size);
     buffer_truncate(scratch, 0);
-    int status =
-        write_value(value, scratch)
-            ? take_written(type, scratch, out, error)
-            : error_set(error, CODE_INVALID_VALUE, "expected at most %d levels of lists and maps",
-                        TYPE_ANY_LEVELS_MAX);
-    json_decref(value);
+    int status = convert(&conversion);
+    if (scratch->failed) {
+        status = -CODE_OVERLOADED;
+    }
+    if (status == 0) {
+        status = take_converted(type, scratch, out, error);
+    }
     buffer_truncate(scratch, 0);
     return status;
 }
@@ -183,161 +209,59 @@ const struct value_form json_form = {.take = take, .put = json_put};
 
 /* ---- Objects ---- */
 
-static bool is_space(uint8_t byte)
-{
-    return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
-}
-
-/* The next byte that is no blank; zero at the end. */
-static uint8_t skip_space(struct document *in)
-{
-    while (in->at < in->end && is_space(*in->at)) {
-        in->at++;
-    }
-    return in->at < in->end ? *in->at : '\0';
-}
-
-static bool skip_string(struct document *in)
-{
-    for (in->at++; in->at < in->end; in->at++) {
-        if (*in->at == '"') {
-            in->at++;
-            return true;
-        }
-        in->at += *in->at == '\\' && in->end - in->at > 1 ? 1 : 0;
-    }
-    return false;
-}
-
-static bool skip_scalar(struct document *in)
-{
-    const uint8_t *start = in->at;
-    while (in->at < in->end && !is_space(*in->at) && memchr(",:[]{}\"", *in->at, 7) == NULL) {
-        in->at++;
-    }
-    return in->at > start;
-}
-
-/* Finds where a value ends; what it is, is seen by whoever reads it. */
-static bool skip_value(struct document *in)
-{
-    size_t depth = 0;
-    do {
-        uint8_t byte = skip_space(in);
-        bool well = true;
-        if (byte == '"') {
-            well = skip_string(in);
-        } else if (byte == '{' || byte == '[') {
-            depth++;
-            in->at++;
-        } else if (depth > 0 && byte != '\0') {
-            depth -= byte == '}' || byte == ']' ? 1 : 0;
-            in->at++;
-        } else {
-            well = skip_scalar(in);
-        }
-        if (!well) {
-            return false;
-        }
-    } while (depth > 0);
-    return true;
-}
-
-static int refuse(const struct document *in, const char *expected, struct error *error)
-{
-    char came[100];
-    size_t left = (size_t)(in->end - in->at);
-    if (left == 0) {
-        return error_set(error, CODE_INVALID_VALUE, "expected %s, got the end of the text",
-                         expected);
-    }
-    describe_bytes(in->at, left, came, sizeof(came));
-    return error_set(error, CODE_INVALID_VALUE, "expected %s, got %s", expected, came);
-}
-
 static int open_document(struct document *document, const uint8_t *bytes, size_t size,
                          struct error *error)
 {
-    document->at = bytes;
-    document->end = bytes + size;
-    if (skip_space(document) != '{') {
-        return refuse(document, "a JSON object", error);
+    json_reader_init(&document->json, bytes, size);
+    struct json_token token = json_next(&document->json);
+    if (token.kind == JSON_TOKEN_OBJECT) {
+        return 0;
     }
-    document->at++;
-    return 0;
+    token.size = (size_t)(document->json.end - token.bytes);
+    return refuse(&token, "a JSON object", error);
 }
 
 /* Most names stand there as they are. */
-static int read_name(struct document *document, struct member *member, struct error *error)
+static int read_name(struct document *document, const struct json_token *token,
+                     struct member *member)
 {
-    const uint8_t *quoted = member->whole;
-    size_t size = (size_t)(document->at - quoted);
-    member->name = quoted + 1;
-    member->name_size = size - 2;
-    if (memchr(quoted, '\\', size) == NULL) {
+    member->name = token->bytes + 1;
+    member->name_size = token->size - 2;
+    if (!token->escaped) {
         return 0;
     }
-    struct error fault = ERROR_INIT;
-    json_t *name = parse(quoted, size, 0, &fault);
-    if (name == NULL) {
-        return error_set(error, fault.code, "%s", fault.message);
-    }
+    /* A name that UTF-8 cannot tell is nobody's. */
     buffer_truncate(&document->name, 0);
-    buffer_append(&document->name, json_string_value(name), json_string_length(name));
-    json_decref(name);
+    bool known = json_text(token, &document->name);
     member->name = document->name.bytes;
-    member->name_size = document->name.size;
+    member->name_size = known ? document->name.size : 0;
     return document->name.failed ? -CODE_OVERLOADED : 0;
 }
 
 static int next(struct document *document, struct member *member, struct error *error)
 {
-    uint8_t byte = skip_space(document);
-    if (byte == '}') {
-        document->at++;
-        return skip_space(document) == '\0' && document->at == document->end
-                   ? 0
-                   : refuse(document, "one JSON object alone", error);
+    struct json_reader *in = &document->json;
+    struct json_token token = json_next(in);
+    if (token.kind == JSON_TOKEN_CLOSE) {
+        token = json_next(in);
+        return token.kind == JSON_TOKEN_END ? 0 : refuse(&token, "one JSON object alone", error);
     }
-    if (document->members > 0) {
-        if (byte != ',') {
-            return refuse(document, "a comma between two members of the JSON object", error);
-        }
-        document->at++;
-        byte = skip_space(document);
+    if (token.kind != JSON_TOKEN_NAME) {
+        return refuse(&token, "a member of the JSON object, or its end", error);
     }
-    member->whole = document->at;
-    if (byte != '"' || !skip_string(document)) {
-        return refuse(document, "a name in the JSON object", error);
-    }
-    int status = read_name(document, member, error);
+    int status = read_name(document, &token, member);
     if (status != 0) {
         return status;
     }
-    if (skip_space(document) != ':') {
-        return refuse(document, "a colon behind a name in the JSON object", error);
+    member->whole = token.bytes;
+    member->value = json_peek(in);
+    if (!json_skip(in)) {
+        token = json_next(in);
+        return refuse(&token, "a value in the JSON object", error);
     }
-    document->at++;
-    skip_space(document);
-    member->value = document->at;
-    if (!skip_value(document)) {
-        return refuse(document, "a value in the JSON object", error);
-    }
-    member->value_size = (size_t)(document->at - member->value);
-    member->whole_size = (size_t)(document->at - member->whole);
-    document->members++;
+    member->value_size = (size_t)(in->at - member->value);
+    member->whole_size = (size_t)(in->at - member->whole);
     return 1;
-}
-
-static int check(const struct member *member, struct error *error)
-{
-    struct error fault = ERROR_INIT;
-    json_t *value = parse(member->value, member->value_size, JSON_DECODE_INT_AS_REAL, &fault);
-    if (value == NULL) {
-        return error_set(error, fault.code, "%s", fault.message);
-    }
-    json_decref(value);
-    return 0;
 }
 
 /* ---- Writing members ---- */
@@ -379,7 +303,6 @@ const struct document_form json_document = {
     .values = &json_form,
     .open = open_document,
     .next = next,
-    .check = check,
     .open_map = open_map,
     .put_name = put_name,
     .put_whole = put_whole,

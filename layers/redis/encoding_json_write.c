@@ -142,7 +142,7 @@ static void put_scalar(struct buffer *out, const struct token *token)
 
 /* ---- Lists and maps ---- */
 
-/* A name in an object must be a text, and jansson takes no zero in it. Another
+/* A name in an object must be a text. Another
  * scalar gives its text, what cannot be one the base64 of its MessagePack. */
 static void put_key(struct buffer *out, struct reader *in)
 {
@@ -152,8 +152,7 @@ static void put_key(struct buffer *out, struct reader *in)
     struct token token = reader_next(&copy);
     CHECK(reader_value(in, &bytes, &size));
     bool text = token.kind == TOKEN_STRING || token.kind == TOKEN_BINARY;
-    if (token.kind == TOKEN_ARRAY || token.kind == TOKEN_MAP ||
-        (token.kind == TOKEN_STRING && memchr(token.bytes, '\0', token.size) != NULL)) {
+    if (token.kind == TOKEN_ARRAY || token.kind == TOKEN_MAP) {
         put_base64(out, bytes, size);
     } else if (text || token.kind == TOKEN_EXTENSION) {
         put_scalar(out, &token);

@@ -45,14 +45,14 @@ static int open_document(struct document *document, const uint8_t *bytes, size_t
     }
     document->at = in.at;
     document->end = in.end;
-    document->count = token.count;
+    document->left = token.count;
     return 0;
 }
 
 static int next(struct document *document, struct member *member, struct error *error)
 {
     size_t left = (size_t)(document->end - document->at);
-    if (document->members == document->count) {
+    if (document->left == 0) {
         return left == 0
                    ? 0
                    : error_set(error, CODE_INVALID_VALUE,
@@ -69,15 +69,8 @@ static int next(struct document *document, struct member *member, struct error *
     }
     member->whole_size = (size_t)(in.at - document->at);
     document->at = in.at;
-    document->members++;
+    document->left--;
     return 1;
-}
-
-static int check(const struct member *member, struct error *error)
-{
-    (void)member;
-    (void)error;
-    return 0;
 }
 
 static void put_name(struct buffer *out, uint32_t members, const void *name, size_t size)
@@ -96,7 +89,6 @@ const struct document_form msgpack_document = {
     .values = &msgpack_form,
     .open = open_document,
     .next = next,
-    .check = check,
     .open_map = write_open,
     .put_name = put_name,
     .put_whole = put_whole,

@@ -15,7 +15,12 @@
 /* Records as Redis keeps them: `hash`, `msgpack` and `json` (CONTRACT 7.2; the
  * users' page is docs/redis.md). Pure. Fields that the schema does not know are
  * left alone: they are passed over when a value is read, and kept when it is
- * written.
+ * written, byte for byte. So is what says the same in another form ("1" for true).
+ *
+ * Of `any` as JSON some comes back otherwise, since JSON cannot tell it: binary as
+ * the text of its base64, a timestamp as its ISO 8601 text, a map's name that is no
+ * text as its text (that of a list or map as the base64 of its MessagePack). A name
+ * that stands twice in it stays so.
  *
  * Resources with `writers: relata` have one field more, whose name is
  * ENCODING_MARK: which write made the record. Index entries name it (index_set.h);
@@ -76,9 +81,11 @@ extern const char encoding_script[];
 /* Appends the words of one key's change to `out` (as resp_word), and answers how
  * many there are. `before` is what was read (exists false: the key must not
  * exist), `after` the record to be stored, or NULL to remove the key. Of a hash
- * only what differs is set. `mark` NULL: none is written, and one that is there
- * is kept. The primary key's fields are stored like others. Sticky failure in
- * `out`, where memory lacks. */
+ * only what differs is set; where nothing does, one field of the primary key is set
+ * to what it is. So every key of a call that is done is changed, and gives one
+ * notice of client tracking. `mark` NULL: none is written, and one that is there
+ * is kept; a mark is text in UTF-8. The primary key's fields are stored like others.
+ * Sticky failure in `out`, where memory lacks. */
 size_t encoding_change(const struct resource *resource, const struct stored_value *before,
                        const struct record *after, const void *mark, size_t mark_size,
                        struct buffer *out);

@@ -35,21 +35,30 @@ static void wait_a_step(void)
 
 /* ---- Starting and ending ---- */
 
-/* A Cluster's node listens at its port + 10000 too. */
+/* Whether the port can be had now; 0: any, which is then in *port. */
+static bool is_free(const struct redis_fixture *server, uint16_t *port)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(*port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(server, fd >= 0, "socket");
+    bool free = bind(fd, (struct sockaddr *)&address, size) == 0 &&
+                getsockname(fd, (struct sockaddr *)&address, &size) == 0;
+    *port = ntohs(address.sin_port);
+    close(fd);
+    return free;
+}
+
+/* A Cluster's node listens at a second port too, which lies so much higher. */
 static uint16_t free_port(const struct redis_fixture *server)
 {
+    enum { BUS = 10000 };
     for (;;) {
-        struct sockaddr_in address = {.sin_family = AF_INET,
-                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        socklen_t size = sizeof(address);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        must(server,
-             fd >= 0 && bind(fd, (struct sockaddr *)&address, size) == 0 &&
-                 getsockname(fd, (struct sockaddr *)&address, &size) == 0,
-             "a free port");
-        uint16_t port = ntohs(address.sin_port);
-        close(fd);
-        if (port < UINT16_MAX - 10000) {
+        uint16_t port = 0;
+        bool found = is_free(server, &port) && port < UINT16_MAX - BUS;
+        uint16_t bus = (uint16_t)(port + BUS);
+        if (found && is_free(server, &bus)) {
             return port;
         }
     }

@@ -8,8 +8,10 @@
  *
  * The map is asked of one node as long as that answers, since nodes may see the
  * Cluster differently for some time, and going round would have it jump back and
- * forth. Another one is asked when it is lost, is silent, or says CLUSTERDOWN; the
- * one that a MOVED names knows best. */
+ * forth. Another one is asked when it is lost, is silent, or says that the Cluster
+ * is down, as one does that is cut off from the others: its map is not believed,
+ * or a master that was replaced could vouch for itself for ever. The node that a
+ * MOVED names knows best. */
 
 enum {
     MAP_EVERY_US = 1000 * 1000,
@@ -40,7 +42,6 @@ static bool find_masters(struct home *home, struct home_node *masters[SLOTS_NODE
 /* A slot that goes to a node that was never up was lost when its old one was. */
 static void slot_moved(struct home_node *from, struct home_node *to, uint64_t now_us)
 {
-    from->changed = true;
     to->changed = true;
     for (enum home_lane lane = 0; lane < HOME_LANE_COUNT; lane++) {
         const struct home_line *old = &from->lines[lane];
@@ -51,7 +52,7 @@ static void slot_moved(struct home_node *from, struct home_node *to, uint64_t no
     }
 }
 
-/* Whether any slot that had an owner has another one, or none. */
+/* Whether any slot's owner is another one. */
 static bool compare_slots(struct home *home, struct home_node *masters[SLOTS_NODES_MAX],
                           uint64_t now_us)
 {
@@ -60,12 +61,12 @@ static bool compare_slots(struct home *home, struct home_node *masters[SLOTS_NOD
         struct home_node *from = home_owner(home, slot);
         uint16_t owner = home->fresh->owner[slot];
         struct home_node *to = owner == SLOTS_NO_NODE ? NULL : masters[owner];
+        moved = moved || from != to;
         if (from != NULL && from != to) {
-            moved = true;
             from->changed = true;
-            if (to != NULL) {
-                slot_moved(from, to, now_us);
-            }
+        }
+        if (from != NULL && to != NULL && from != to) {
+            slot_moved(from, to, now_us);
         }
     }
     return moved;
@@ -78,7 +79,7 @@ static void replace_masters(struct home *home, struct home_node *masters[SLOTS_N
         struct home_node *node = home->masters[i];
         node->position = SLOTS_NO_NODE;
         for (enum home_lane lane = 0; lane < HOME_LANE_COUNT; lane++) {
-            node->lines[lane].guest_until_us = now_us + LEAVING_US;
+            node->lines[lane].guest_until_us = now_us + LEAVING_US + home->options.timeout_us;
         }
     }
     struct slots *fresh = home->fresh;
@@ -156,10 +157,21 @@ static int read_map(struct home *home, const struct home_node *node, struct resp
     return status;
 }
 
+/* CLUSTER INFO goes before CLUSTER SLOTS: whether the node is one of the majority. */
+static void on_state(struct link_command *command, enum link_outcome outcome,
+                     struct resp_reader reply)
+{
+    static const char fails[] = "cluster_state:fail";
+    struct home_node *node = CONTAINER_OF(command, struct home_node, ask_state);
+    struct resp_token token = resp_next(&reply);
+    node->is_cut_off = outcome == LINK_ANSWERED && token.kind == RESP_TEXT &&
+                       memmem(token.bytes, token.size, fails, sizeof(fails) - 1) != NULL;
+}
+
 static void on_map(struct link_command *command, enum link_outcome outcome,
                    struct resp_reader reply)
 {
-    struct home_node *node = CONTAINER_OF(command, struct home_node, ask);
+    struct home_node *node = CONTAINER_OF(command, struct home_node, ask_slots);
     struct home *home = node->home;
     node->asked = false;
     if (outcome != LINK_ANSWERED || home->closing) {
@@ -167,7 +179,8 @@ static void on_map(struct link_command *command, enum link_outcome outcome,
     }
     struct error error = ERROR_INIT;
     uint64_t now_us = home_now(home);
-    if (read_map(home, node, reply, &error) == 0) {
+    bool is_map = read_map(home, node, reply, &error) == 0;
+    if (is_map && (!node->is_cut_off || !home_knows_map(home))) {
         home->source = node;
         home->ask_us = now_us + MAP_EVERY_US;
         take_map(home);
@@ -175,7 +188,7 @@ static void on_map(struct link_command *command, enum link_outcome outcome,
     }
     home->source = NULL;
     home->ask_us = now_us + MAP_SILENT_US;
-    if (!home_knows_map(home)) {
+    if (!is_map && !home_knows_map(home)) {
         home->fault = error;
         memset(home->settled, true, sizeof(home->settled));
         home_log_lost(home, now_us);
@@ -208,7 +221,8 @@ static struct home_node *choose(struct home *home)
 
 static void ask(struct home *home, uint64_t now_us)
 {
-    static const char question[] = "*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n";
+    static const char state[] = "*2\r\n$7\r\nCLUSTER\r\n$4\r\nINFO\r\n";
+    static const char slots[] = "*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n";
     struct home_node *node = choose(home);
     if (node == NULL) {
         return;
@@ -216,13 +230,19 @@ static void ask(struct home *home, uint64_t now_us)
     list_remove(&node->link);
     list_append(&home->nodes, &node->link);
     struct home_line *line = &node->lines[HOME_KEYS];
-    node->ask.done = on_map;
-    node->ask.asking = false;
-    node->ask.deadline_us = now_us + home->options.timeout_us;
-    if (link_send(&line->link, &node->ask, question, sizeof(question) - 1) == 0) {
-        node->asked = true;
-        home->asked_us = now_us;
+    uint64_t deadline_us = now_us + home->options.timeout_us;
+    node->ask_state = (struct link_command){.deadline_us = deadline_us, .done = on_state};
+    node->ask_slots = (struct link_command){.deadline_us = deadline_us, .done = on_map};
+    if (link_send(&line->link, &node->ask_state, state, sizeof(state) - 1) == 0) {
         home_mark_dirty(line);
+        node->asked = true;
+        if (link_send(&line->link, &node->ask_slots, slots, sizeof(slots) - 1) == 0) {
+            home->asked_us = now_us;
+        } else {
+            /* Without memory for these few bytes nothing works. */
+            node->asked = false;
+            link_close(&line->link);
+        }
     }
     home->ask_us = now_us + MAP_SILENT_US;
 }
@@ -298,7 +318,7 @@ static void send_to(struct home_command *command, const struct redirect *redirec
         return;
     }
     struct home_line *line = &node->lines[command->lane];
-    line->guest_until_us = now_us + GUEST_US;
+    line->guest_until_us = now_us + GUEST_US + home->options.timeout_us;
     home_line_tick(line, now_us);
     if (redirect->kind == REDIRECT_MOVED) {
         home_cluster_doubt(home, NULL);
@@ -317,7 +337,7 @@ bool home_cluster_redirect(struct home_command *command, const struct resp_token
     struct redirect redirect = redirect_read(error->bytes, error->size);
     bool is_down =
         error->size >= sizeof(down) - 1 && memcmp(error->bytes, down, sizeof(down) - 1) == 0;
-    if (redirect.kind == REDIRECT_NONE && !is_down) {
+    if ((redirect.kind == REDIRECT_NONE && !is_down) || command->node != HOME_NODE_OF_SLOT) {
         return false;
     }
     uint64_t now_us = home_now(home);

@@ -28,12 +28,14 @@ struct home_node {
     struct home *home;
     char host[SLOTS_HOST_MAX];
     uint16_t port;
-    bool is_seed;            /* the one of the options: never forgotten */
-    uint16_t position;       /* in home->masters, or SLOTS_NO_NODE */
-    bool changed;            /* while a map is taken: it has lost or got slots */
-    size_t parked;           /* commands that wait for it */
-    struct link_command ask; /* CLUSTER SLOTS */
-    bool asked;              /* and it is out */
+    bool is_seed;                  /* the one of the options: never forgotten */
+    uint16_t position;             /* in home->masters, or SLOTS_NO_NODE */
+    bool changed;                  /* while a map is taken: it has lost or got slots */
+    size_t parked;                 /* commands that wait for it */
+    struct link_command ask_state; /* CLUSTER INFO */
+    struct link_command ask_slots; /* CLUSTER SLOTS */
+    bool asked;                    /* and they are out */
+    bool is_cut_off;               /* it says that the Cluster is down */
     struct home_line lines[HOME_LANE_COUNT];
 };
 

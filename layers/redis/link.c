@@ -21,6 +21,7 @@ enum {
     KEPT_BYTES = 1 << 20, /* a buffer that has grown beyond this is not kept */
     KEEPALIVE_S = 15,
     PATH_MAX_BYTES = 107, /* of a unix socket */
+    LATE_US = 500 * 1000, /* between two ticks: the loop has stood still */
     WHY_MAX = 400
 };
 
@@ -65,7 +66,6 @@ static void forget_addresses(struct link *link)
 /* Nothing of libuv's is under way any more. */
 static void finish(struct link *link)
 {
-    lease_end(&link->lease);
     end_commands(link);
     forget_addresses(link);
     buffer_release(&link->output);
@@ -103,6 +103,7 @@ static void begin_closing(struct link *link)
         (void)uv_cancel((uv_req_t *)&link->resolving);
     }
     link->state = LINK_CLOSING;
+    lease_end(&link->lease);
     close_socket(link);
 }
 
@@ -416,8 +417,12 @@ void link_tick(struct link *link, uint64_t now_us)
     if (link->state == LINK_IDLE || link->state == LINK_CLOSING) {
         return;
     }
+    /* After the loop has stood still, answers may have come that nobody has read yet. */
+    bool late = now_us - link->now_us > LATE_US;
     link->now_us = now_us;
-    watch_deadline(link);
+    if (!late) {
+        watch_deadline(link);
+    }
     if (link->state == LINK_UP) {
         ping(link);
     }

@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "layers/redis/home_options.h"
+#include "layers/redis/link.h"
 #include "layers/redis/resp.h"
 #include "protocol/base/buffer.h"
 #include "protocol/base/error.h"
@@ -60,13 +61,21 @@ struct home_command {
     /* Set by the sender. */
     const uint8_t *bytes; /* one RESP command */
     size_t size;
-    uint16_t slot;        /* slot_of_key; of no meaning without a Cluster */
-    uint16_t node;        /* HOME_NODE_OF_SLOT, or a node's number (home_node_count) */
+    uint16_t slot; /* slot_of_key; of no meaning without a Cluster */
+    uint16_t node; /* HOME_NODE_OF_SLOT, or a node's number (home_node_count) */
     enum home_lane lane;
     /* Called once, never from inside home_send. */
     void (*done)(struct home_command *command, const struct home_answer *answer);
     /* home.c's own. */
-    uint64_t state[12];
+    struct home_errand {
+        struct link_command wire;
+        struct home *home;
+        struct home_line *line;   /* on which it is out */
+        struct home_node *target; /* that a redirect named */
+        uint64_t retry_us;        /* while it waits to be sent again */
+        uint8_t tries;
+        uint8_t refusal; /* why it was not sent */
+    } own;
 };
 
 #define HOME_NODE_OF_SLOT UINT16_MAX
@@ -142,8 +151,8 @@ void home_stats(const struct home *home, struct buffer *out);
 
 /* Stops: no new commands; those that are out are waited for at most `wait_us`, then
  * end. `closed` is called once, from the loop; then home_free. */
-void home_close(struct home *home, uint64_t wait_us, void (*closed)(struct home *home, void *context),
-                void *context);
+void home_close(struct home *home, uint64_t wait_us,
+                void (*closed)(struct home *home, void *context), void *context);
 void home_free(struct home *home);
 
 #endif

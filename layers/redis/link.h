@@ -42,11 +42,12 @@ enum link_tracking {
 struct link_settings {
     const struct home_options *options; /* must outlive the link; host and port only
                                             where `host` is NULL */
-    const char *host; /* another node of the same Cluster; copied by link_open */
+    const char *host;                   /* another node of the same Cluster; copied by link_open */
     uint16_t port;
     enum link_tracking tracking;
-    const struct buffer *prefixes; /* of LINK_TRACKS_PREFIXES: none is a prefix of
-                                       another; must outlive the link */
+    const struct buffer *prefixes; /* of LINK_TRACKS_PREFIXES: of each the words PREFIX
+                                       and itself, as resp_word writes them; none is a
+                                       prefix of another; must outlive the link */
     size_t prefix_count;
 };
 
@@ -60,14 +61,34 @@ enum link_outcome {
 struct link_command {
     struct list link;
     uint64_t deadline_us;
-    bool sent; /* bytes of it may have left */
+    bool asking; /* ASKING goes before it, whose answer nobody sees */
+    bool asked;  /* link.c's own: that answer has come */
+    bool sent;   /* bytes of it may have left */
     /* Called once, never from inside link_send. The reply (one whole, read with
      * resp_next) is good until it returns. It may send further commands. */
-    void (*done)(struct link_command *command, enum link_outcome outcome,
-                 struct resp_reader reply);
+    void (*done)(struct link_command *command, enum link_outcome outcome, struct resp_reader reply);
 };
 
-enum link_state { LINK_IDLE, LINK_RESOLVING, LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_CLOSING };
+/* A command of the link's own: a step of its greeting, or a ping. */
+struct link_step {
+    struct link_command command;
+    struct link *owner;
+};
+
+enum {
+    LINK_STEPS_MAX = 6, /* of a greeting: HELLO, AUTH, PING, SELECT, CLIENT TRACKING, INFO */
+    LINK_REFUSAL_MAX = 128,
+    LINK_POLICY_MAX = 32
+};
+
+enum link_state {
+    LINK_IDLE,
+    LINK_RESOLVING,
+    LINK_CONNECTING,
+    LINK_GREETING,
+    LINK_UP,
+    LINK_CLOSING
+};
 
 struct link {
     /* Set by the owner before link_open. */
@@ -86,11 +107,14 @@ struct link {
     enum link_state state;
     struct lease lease; /* begins with UP, where there is tracking */
     bool tracking_refused;
-    char tracking_error[128]; /* what the server said to that */
-    char eviction_policy[32]; /* of INFO: "noeviction" */
-    bool eviction_bounded;    /* maxmemory is not 0 */
-    uint64_t commands;        /* sent */
-    uint64_t writes;          /* flushes that wrote anything: round trips begun */
+    char tracking_error[LINK_REFUSAL_MAX]; /* what the server said to that */
+    char eviction_policy[LINK_POLICY_MAX]; /* of INFO: "noeviction"; empty while unknown */
+    bool eviction_bounded;                 /* maxmemory is not 0 */
+    /* Over all times that it was open. Pings and greetings do not count. */
+    uint64_t commands; /* sent */
+    uint64_t writes;   /* flushes that wrote any: round trips begun */
+    uint64_t timeouts; /* deadlines that passed */
+    uint64_t ignored;  /* pushes that are no notices */
 
     /* link.c's own. */
     struct link_settings settings;
@@ -113,8 +137,18 @@ struct link {
     struct resp_scan scan;
     struct list waiting; /* commands, oldest first: those out and those in `output` */
     uint64_t opened_us;
+    uint64_t now_us;           /* of the last tick: never later than the time that it is */
+    uint64_t pinged_us;        /* the last ping */
+    uint64_t tracked_us;       /* when tracking was asked for; 0: it is not confirmed */
+    size_t fresh;              /* commands of others in `output` */
+    struct addrinfo *resolved; /* all that the name has */
+    struct addrinfo *next;     /* those that were not tried yet */
     struct error fault;
     unsigned greetings; /* replies of the greeting that are missing */
+    unsigned step_count;
+    struct link_step steps[LINK_STEPS_MAX];
+    unsigned ping_next;
+    struct link_step pings[LEASE_PINGS_MAX];
 };
 
 void link_init(struct link *link);
@@ -136,8 +170,12 @@ void link_flush(struct link *link);
  * deadline (or that of opening) has passed. */
 void link_tick(struct link *link, uint64_t now_us);
 
-/* At once; idempotent. on_down comes later, from the loop. */
+/* At once; idempotent. on_down comes later, from the loop; never where it is IDLE. */
 void link_close(struct link *link);
+
+/* Gives the tracking session another number: what was read before does not count
+ * any more. For a node that has lost or got slots. */
+void link_renew(struct link *link);
 
 static inline bool link_is_up(const struct link *link)
 {

@@ -17,6 +17,8 @@ ROOMS = {
     "protocol/": (["protocol/"], []),
     "layers/": (["protocol/base/", "protocol/msgpack/", "layers/"], []),
     "layers/schema/": (["protocol/base/", "protocol/msgpack/", "layers/"], ["yaml.h"]),
+    "layers/redis/": (["protocol/base/", "protocol/msgpack/", "layers/"],
+                      ["uv.h", "jansson.h"]),
     "daemon/": (["protocol/", "layers/", "daemon/"], ["uv.h", "yaml.h"]),
     "clients/c/": (["protocol/", "clients/c/"], ["uv.h"]),
     "clients/cli/": (["protocol/", "clients/c/relata.h", "clients/cli/"],

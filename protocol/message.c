@@ -52,7 +52,8 @@ void message_error(struct buffer *out, uint32_t id, const struct error *error, b
 /* And those that are numbers. */
 #define DETAIL_NUMBERS(X) \
     X(index)              \
-    X(position)
+    X(position)           \
+    X(written)
 
 static uint32_t count_details(const struct error *error)
 {

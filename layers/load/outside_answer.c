@@ -38,7 +38,8 @@ static int no_memory(struct taking *taking)
 static const struct error no_room = {.code = CODE_OVERLOADED,
                                      .message = "no memory for a loader's error",
                                      .index = -1,
-                                     .position = -1};
+                                     .position = -1,
+                                     .written = -1};
 
 /* The error of one source, which names the relationship and the source. */
 static void fail_key(const struct relation *relation, struct batch *batch, size_t at,

@@ -27,7 +27,7 @@ struct redis {
 };
 
 /* Whether the indexes and claims of a resource are whole in Redis (index_built.c). */
-enum built_state { BUILT_UNKNOWN, BUILT_ASKING, BUILT_WHOLE, BUILT_LACKING };
+enum built_state { BUILT_UNKNOWN, BUILT_ASKING, BUILT_KNOWN };
 
 struct resident;
 
@@ -54,8 +54,9 @@ struct redis_store {
     struct resident *resident;
     struct write_locks locks; /* unsettled keys */
     enum built_state built;
+    bool *built_flags; /* of the indexes, and behind them the identities */
+    uint64_t built_number; /* of the last check */
     struct list built_waiters; /* of struct built_waiter */
-    struct built_check *built_check;
     struct redis_reindex *reindex;
     struct store_home_counters counters;
 };
@@ -165,16 +166,23 @@ void redis_write_close(struct store_write *write);
 
 /* ---- index_built.c ---- */
 
-/* Somebody who waits until it is known whether indexes are whole. */
+/* Somebody who waits until it is known which indexes are whole. */
 struct built_waiter {
     struct list link;
     void (*known)(struct built_waiter *waiter);
 };
 
 /* Whether it is known now; else `known` is called once it is (or cannot be found
- * out), unless the waiter is taken out of its list. Empty homes are marked as
- * whole: there is nothing that an index could lack. */
+ * out), unless the waiter is taken out of its list (it may be NULL: nobody waits).
+ * In an empty home all indexes are marked as whole: there is nothing that they could
+ * lack. */
 bool redis_built_ask(struct redis_store *store, struct built_waiter *waiter);
+/* As far as is known. With the error where it is not whole. */
+int redis_index_is_whole(const struct redis_store *store, const struct index *index,
+                         struct error *error);
+int redis_claims_are_whole(const struct redis_store *store, struct error *error);
+/* Appends the command that marks all of them as whole; its slot. */
+uint16_t redis_built_mark_command(const struct redis_store *store, struct buffer *out);
 /* What is known does not count any more. */
 void redis_built_forget(struct redis_store *store);
 

@@ -102,7 +102,8 @@ static void fail_key(struct batch *batch, size_t key, const struct error *error)
     static const struct error no_memory = {.code = CODE_OVERLOADED,
                                            .message = "no memory to read from Redis",
                                            .index = -1,
-                                           .position = -1};
+                                           .position = -1,
+                                           .written = -1};
     const struct error *copy = arena_copy(&batch->arena, error, sizeof *error);
     batch->answers[key].error = copy != NULL ? copy : &no_memory;
 }
@@ -276,15 +277,33 @@ static void keep_record(struct loader *loader, struct batch *batch, size_t key)
 
 /* ---- Claims ---- */
 
-struct claim_item {
+/* One command for one key. */
+struct key_item {
     struct home_command command;
     struct reading *reading;
     size_t key;
 };
 
+/* Sends a command for each key of the batch. */
+static void send_keys(struct reading *reading, struct key_item *items, struct buffer *commands,
+                      const uint16_t *slots,
+                      void (*done)(struct home_command *, const struct home_answer *))
+{
+    if (!reading_keep(reading, commands)) {
+        fail_batch(reading->store, reading->batch);
+        return;
+    }
+    redis_store_get(reading->store);
+    for (size_t i = 0; i < reading->batch->count; i++) {
+        items[i].reading = reading;
+        items[i].key = i;
+        reading_send(reading, &items[i].command, i, slots[i], done);
+    }
+}
+
 static void on_claim(struct home_command *command, const struct home_answer *answer)
 {
-    struct claim_item *item = CONTAINER_OF(command, struct claim_item, command);
+    struct key_item *item = CONTAINER_OF(command, struct key_item, command);
     struct reading *reading = item->reading;
     struct batch *batch = reading->batch;
     struct read_claim *read = (struct read_claim *)(uintptr_t)batch->answers[item->key].value;
@@ -314,7 +333,7 @@ static void start_identities(struct loader *loader, struct batch *batch)
     struct buffer commands = BUFFER_INIT;
     struct buffer name = BUFFER_INIT;
     struct reading *reading = reading_create(store, batch, batch->count);
-    struct claim_item *items = arena_zero(&batch->arena, batch->count, sizeof *items);
+    struct key_item *items = arena_zero(&batch->arena, batch->count, sizeof *items);
     struct read_claim *reads = arena_zero(&batch->arena, batch->count, sizeof *reads);
     uint16_t *slots = arena_zero(&batch->arena, batch->count, sizeof *slots);
     if (reading == NULL || items == NULL || reads == NULL || slots == NULL) {
@@ -334,83 +353,20 @@ static void start_identities(struct loader *loader, struct batch *batch)
     }
     commands.failed |= name.failed;
     buffer_release(&name);
-    if (!reading_keep(reading, &commands)) {
-        fail_batch(store, batch);
-        return;
-    }
-    redis_store_get(store);
     for (size_t i = 0; i < batch->count; i++) {
-        items[i].reading = reading;
-        items[i].key = i;
         batch->answers[i].value = &reads[i];
-        reading_send(reading, &items[i].command, i, slots[i], on_claim);
     }
+    send_keys(reading, items, &commands, slots, on_claim);
 }
 
 /* ---- Ranges ---- */
 
-struct range_item {
-    struct home_command command;
-    struct reading *reading;
-    size_t key;
-};
-
-/* Of a batch: first of all, which indexes are whole. */
-struct range_batch {
-    struct home_command built_command;
-    struct reading *reading;
-    bool *built; /* by the index's number */
-    bool built_failed;
-    struct error error;
-    struct range_item *items;
-};
-
-static struct range_batch *range_batch_of(struct batch *batch)
-{
-    return batch->context;
-}
-
-static void on_built(struct home_command *command, const struct home_answer *answer)
-{
-    struct range_batch *ranges = CONTAINER_OF(command, struct range_batch, built_command);
-    struct reading *reading = ranges->reading;
-    const struct resource *resource = reading->store->resource;
-    struct resp_reader in = answer->reply;
-    struct resp_token list = {.kind = RESP_ERROR};
-    struct buffer field = BUFFER_INIT;
-    if (answer->outcome == HOME_ANSWERED) {
-        list = resp_next(&in);
-    }
-    ranges->built_failed = list.kind != RESP_ARRAY;
-    ranges->error = answer->error;
-    for (uint64_t i = 0; list.kind == RESP_ARRAY && i < list.count && i < resource->index_count;
-         i++) {
-        ranges->built[i] = resp_next(&in).kind == RESP_TEXT;
-    }
-    buffer_release(&field);
-    reading_end(reading);
-}
-
-static void not_built(const struct redis_store *store, unsigned number, struct error *error)
-{
-    struct buffer fields = BUFFER_INIT;
-    index_built_field(store->resource, &store->resource->indexes[number], &fields);
-    error_set(error, CODE_INVALID_REQUEST,
-              "%s: its index on %.*s was not built in Redis for the records that are there: `relata "
-              "reindex %s` builds it",
-              store->resource->name, (int)(fields.size > 3 ? fields.size - 3 : 0),
-              fields.size > 3 ? (const char *)fields.bytes + 3 : "", store->resource->name);
-    error_resource(error, store->resource->name);
-    buffer_release(&fields);
-}
-
 static void on_members(struct home_command *command, const struct home_answer *answer)
 {
-    struct range_item *item = CONTAINER_OF(command, struct range_item, command);
+    struct key_item *item = CONTAINER_OF(command, struct key_item, command);
     struct reading *reading = item->reading;
     struct batch *batch = reading->batch;
     struct redis_store *store = reading->store;
-    struct range_batch *ranges = range_batch_of(batch);
     struct read_range *read = (struct read_range *)(uintptr_t)batch->answers[item->key].value;
     unsigned number = take_number(&batch->keys[item->key]);
     const struct index *index = &store->resource->indexes[number];
@@ -422,12 +378,7 @@ static void on_members(struct home_command *command, const struct home_answer *a
         reading_end(reading);
         return;
     }
-    if (!ranges->built_failed && !ranges->built[number]) {
-        not_built(store, number, &error);
-    } else if (ranges->built_failed) {
-        error_set(&error, CODE_UNAVAILABLE, "%s: the Redis \"%s\" did not say which indexes are whole",
-                  store->resource->name, home_name(store->home));
-    } else if (token.kind != RESP_ARRAY) {
+    if (token.kind != RESP_ARRAY) {
         error_set(&error, CODE_UNAVAILABLE, "%s: a set of its index in Redis is %s",
                   store->resource->name, resp_describe(&token));
     } else if (token.count > most) {
@@ -466,24 +417,6 @@ static struct store_key take_part(const uint8_t **at)
     return part;
 }
 
-static void put_built_command(const struct redis_store *store, struct buffer *out,
-                              uint16_t *slot)
-{
-    struct buffer text = BUFFER_INIT;
-    index_built_name(store->resource, &text);
-    *slot = redis_slot(store, text.bytes, text.size);
-    resp_command(out, 2u + store->resource->index_count);
-    resp_word_text(out, "HMGET");
-    resp_word(out, text.bytes, text.size);
-    for (unsigned i = 0; i < store->resource->index_count; i++) {
-        buffer_truncate(&text, 0);
-        index_built_field(store->resource, &store->resource->indexes[i], &text);
-        resp_word(out, text.bytes, text.size);
-    }
-    out->failed |= text.failed;
-    buffer_release(&text);
-}
-
 static uint16_t put_range_command(const struct redis_store *store, const struct load_key *key,
                                   struct buffer *out)
 {
@@ -506,37 +439,20 @@ static void start_ranges(struct loader *loader, struct batch *batch)
 {
     struct redis_store *store = CONTAINER_OF(loader, struct redis_store, ranges);
     struct buffer commands = BUFFER_INIT;
-    struct reading *reading = reading_create(store, batch, batch->count + 1);
-    struct range_batch *ranges = arena_zero(&batch->arena, 1, sizeof *ranges);
-    struct range_item *items = arena_zero(&batch->arena, batch->count, sizeof *items);
+    struct reading *reading = reading_create(store, batch, batch->count);
+    struct key_item *items = arena_zero(&batch->arena, batch->count, sizeof *items);
     struct read_range *reads = arena_zero(&batch->arena, batch->count, sizeof *reads);
-    uint16_t *slots = arena_zero(&batch->arena, batch->count + 1, sizeof *slots);
-    bool *built = arena_zero(&batch->arena, store->resource->index_count + 1u, sizeof *built);
-    if (reading == NULL || ranges == NULL || items == NULL || reads == NULL || slots == NULL ||
-        built == NULL) {
+    uint16_t *slots = arena_zero(&batch->arena, batch->count, sizeof *slots);
+    if (reading == NULL || items == NULL || reads == NULL || slots == NULL) {
         fail_batch(store, batch);
         return;
     }
-    reading_mark(reading, &commands);
-    put_built_command(store, &commands, &slots[batch->count]);
     for (size_t i = 0; i < batch->count; i++) {
         reading_mark(reading, &commands);
         slots[i] = put_range_command(store, &batch->keys[i], &commands);
-    }
-    if (!reading_keep(reading, &commands)) {
-        fail_batch(store, batch);
-        return;
-    }
-    *ranges = (struct range_batch){.reading = reading, .built = built, .items = items};
-    batch->context = ranges;
-    redis_store_get(store);
-    reading_send(reading, &ranges->built_command, 0, slots[batch->count], on_built);
-    for (size_t i = 0; i < batch->count; i++) {
-        items[i].reading = reading;
-        items[i].key = i;
         batch->answers[i].value = &reads[i];
-        reading_send(reading, &items[i].command, i + 1, slots[i], on_members);
     }
+    send_keys(reading, items, &commands, slots, on_members);
 }
 
 /* ---- Opening ---- */

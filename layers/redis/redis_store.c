@@ -35,6 +35,7 @@ void redis_store_put(struct redis_store *store)
     if (store->cache != NULL) {
         near_cache_free(store->cache);
     }
+    heap_free(store->built_flags);
     heap_free(store);
 }
 
@@ -267,10 +268,8 @@ static void on_lost(struct home_listener *listener, enum home_lane lane)
 static void on_ready(struct home_listener *listener, enum home_lane lane)
 {
     struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
-    struct built_waiter nobody = {.known = NULL};
     if (lane == HOME_KEYS && redis_keeps_indexes(store)) {
-        redis_built_ask(store, &nobody);
-        list_remove(&nobody.link);
+        redis_built_ask(store, NULL);
     }
     if (lane != store->lane) {
         return;

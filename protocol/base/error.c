@@ -81,6 +81,7 @@ void error_clear(struct error *error)
     error->key_size = 0;
     error->index = -1;
     error->position = -1;
+    error->written = -1;
 }
 
 int error_set(struct error *error, enum code code, const char *format, ...)

@@ -28,11 +28,12 @@ struct error {
     uint16_t key_size;
     int64_t index;    /* of the element in a list, 0-based */
     int64_t position; /* in a filter's text, 0-based, in code points */
+    int64_t written;  /* records of a failed write of many that are written all the same */
 };
 
-#define ERROR_INIT                                   \
-    {                                                \
-        .code = CODE_OK, .index = -1, .position = -1 \
+#define ERROR_INIT                                                  \
+    {                                                               \
+        .code = CODE_OK, .index = -1, .position = -1, .written = -1 \
     }
 
 void error_clear(struct error *error);

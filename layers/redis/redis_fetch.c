@@ -1,0 +1,544 @@
+#include <stddef.h>
+#include <string.h>
+
+#include "layers/redis/index_set.h"
+#include "layers/redis/redis_inner.h"
+#include "protocol/base/check.h"
+#include "protocol/base/hash.h"
+
+/* What a search or a call asks for (layer.h, struct fetch). The happy path is
+ *
+ *   keys:      what is known here, and for the rest ─► load of records ─► done
+ *   identity:  load of claims ─► their primary keys, as above ─► done
+ *   ranges:    load of sets ─► their members' primary keys, as above ─► done
+ *
+ * Claims and sets are hints: a record is given only if it has the identity's key, or
+ * lies in the range. What had to be loaded is copied into the asker's arena; what was
+ * known stays where it is, as what `find` answers does. Possible failures are no
+ * memory, what the coalescer refuses, and what the home answers: that fails keys one
+ * by one, and ranges as a whole. */
+
+struct fetching {
+    struct fetch *fetch;
+    struct redis_store *store;
+    struct load load;
+    bool loading; /* the coalescer has it */
+    bool loaded;  /* its answers are held */
+    /* The keys of records: of the fetch itself, or found by claims and sets. */
+    const struct store_key *keys;
+    size_t count;
+    uint32_t *missing; /* positions of the keys that are being loaded */
+    size_t missing_count;
+    bool records_stage;
+    /* Of claims and sets. */
+    uint32_t *asked_by; /* which claim or range named the key */
+    struct built_waiter built_waiter;
+};
+
+static int no_memory(const struct fetching *fetching, struct error *error)
+{
+    return error_set(error, CODE_OVERLOADED, "%s: no memory to fetch its records",
+                     fetching->store->resource->name);
+}
+
+static void fail(struct fetching *fetching)
+{
+    CHECK(fetching->fetch->error.code != CODE_OK);
+    fetch_finish(fetching->fetch);
+}
+
+static struct arena *arena_of(const struct fetching *fetching)
+{
+    return fetching->fetch->asker.arena;
+}
+
+/* ---- Loading ---- */
+
+static int load_keys(struct fetching *fetching, struct loader *loader,
+                     const struct load_key *keys, size_t count, void (*done)(struct load *),
+                     struct error *error)
+{
+    struct redis_store *store = fetching->store;
+    fetching->load = (struct load){.loader = loader,
+                                   .origin = fetching->fetch->asker.origin,
+                                   .fresh = fetching->fetch->asker.fresh,
+                                   .done = done};
+    int status = coalescer_load(store->redis->engine.coalescer, &fetching->load, keys, count,
+                                redis_now_us(store), error);
+    fetching->loading = status == 0;
+    return status;
+}
+
+static void load_done(struct fetching *fetching)
+{
+    fetching->loading = false;
+    fetching->loaded = true;
+}
+
+static void load_end(struct fetching *fetching)
+{
+    struct coalescer *coalescer = fetching->store->redis->engine.coalescer;
+    if (fetching->loading) {
+        load_cancel(coalescer, &fetching->load);
+    } else if (fetching->loaded) {
+        load_release(coalescer, &fetching->load);
+    }
+    fetching->loading = false;
+    fetching->loaded = false;
+}
+
+/* ---- Records ---- */
+
+static bool errors_open(struct fetching *fetching)
+{
+    struct fetch *fetch = fetching->fetch;
+    if (fetch->errors == NULL) {
+        fetch->errors = arena_zero(arena_of(fetching), fetching->count, sizeof *fetch->errors);
+    }
+    return fetch->errors != NULL;
+}
+
+/* The answer of a key that was loaded, or in its place what was known before. */
+static bool take_record(struct fetching *fetching, size_t at, const struct load_answer *answer)
+{
+    struct fetch *fetch = fetching->fetch;
+    struct redis_store *store = fetching->store;
+    struct arena *arena = arena_of(fetching);
+    if (answer->error != NULL) {
+        bool known = false;
+        if (answer->error->code == CODE_UNAVAILABLE && !fetch->asker.fresh) {
+            fetch->records[at] = redis_known_stale(store, fetching->keys[at].bytes,
+                                                   fetching->keys[at].size, &known);
+        }
+        if (!known && errors_open(fetching)) {
+            fetch->errors[at] = arena_copy(arena, answer->error, sizeof *answer->error);
+        }
+        return !arena->failed;
+    }
+    const struct read_record *read = answer->value;
+    if (read->record != NULL) {
+        fetch->records[at] = arena_copy(
+            arena, read->record, record_bytes(read->record, store->resource->field_count));
+    }
+    return !arena->failed;
+}
+
+/* Claims and sets name what may have changed since. */
+static bool is_meant(const struct fetching *fetching, size_t at, const struct record *record)
+{
+    const struct fetch *fetch = fetching->fetch;
+    const struct resource *resource = fetching->store->resource;
+    switch (fetch->kind) {
+    case FETCH_KEYS:
+        break;
+    case FETCH_IDENTITY:
+        return key_matches(resource, &fetch->identity->fields, record,
+                           fetch->keys[fetching->asked_by[at]].bytes,
+                           fetch->keys[fetching->asked_by[at]].size);
+    case FETCH_RANGES:
+        return range_keeps(&fetch->ranges[fetching->asked_by[at]], resource, record);
+    }
+    return true;
+}
+
+/* The records by the keys of the identity that were asked for. */
+static int give_identities(struct fetching *fetching)
+{
+    struct fetch *fetch = fetching->fetch;
+    const struct record **records =
+        arena_zero(arena_of(fetching), fetch->asked + 1, sizeof *records);
+    const struct error **errors = NULL;
+    if (fetch->errors != NULL) {
+        errors = arena_zero(arena_of(fetching), fetch->asked + 1, sizeof *errors);
+    }
+    if (records == NULL || (fetch->errors != NULL && errors == NULL)) {
+        return no_memory(fetching, &fetch->error);
+    }
+    for (size_t i = 0; i < fetching->count; i++) {
+        const struct record *record = fetch->records[i];
+        if (record != NULL && is_meant(fetching, i, record)) {
+            records[fetching->asked_by[i]] = record;
+        }
+        if (errors != NULL) {
+            errors[fetching->asked_by[i]] = fetch->errors[i];
+        }
+    }
+    fetch->records = records;
+    fetch->errors = errors;
+    fetch->count = fetch->asked;
+    return 0;
+}
+
+/* A range is given whole or not at all, but for records that do not fit: they are
+ * counted, and left out. */
+static int give_ranges(struct fetching *fetching)
+{
+    struct fetch *fetch = fetching->fetch;
+    size_t kept = 0;
+    for (size_t i = 0; i < fetching->count; i++) {
+        const struct error *error = fetch->errors != NULL ? fetch->errors[i] : NULL;
+        if (error != NULL && error->code != CODE_INVALID_VALUE) {
+            fetch->error = *error;
+            return -(int)error->code;
+        }
+        const struct record *record = fetch->records[i];
+        if (record != NULL && is_meant(fetching, i, record)) {
+            fetch->records[kept++] = record;
+        }
+    }
+    fetch->count = kept;
+    fetch->errors = NULL;
+    return 0;
+}
+
+static int give(struct fetching *fetching)
+{
+    struct fetch *fetch = fetching->fetch;
+    switch (fetch->kind) {
+    case FETCH_KEYS:
+        fetch->count = fetching->count;
+        return 0;
+    case FETCH_IDENTITY:
+        return give_identities(fetching);
+    case FETCH_RANGES:
+        return give_ranges(fetching);
+    }
+    return 0;
+}
+
+static void on_records(struct load *load)
+{
+    struct fetching *fetching = CONTAINER_OF(load, struct fetching, load);
+    struct fetch *fetch = fetching->fetch;
+    load_done(fetching);
+    for (size_t i = 0; i < fetching->missing_count; i++) {
+        if (!take_record(fetching, fetching->missing[i], &load->answers[i])) {
+            no_memory(fetching, &fetch->error);
+            fail(fetching);
+            return;
+        }
+    }
+    give(fetching);
+    fetch_finish(fetch);
+}
+
+/* What is known here, and a load of the rest. *later where it is on its way. */
+static int ask_records(struct fetching *fetching, bool *later, struct error *error)
+{
+    struct fetch *fetch = fetching->fetch;
+    struct arena *arena = arena_of(fetching);
+    size_t count = fetching->count;
+    fetching->records_stage = true;
+    fetch->records = arena_zero(arena, count + 1, sizeof *fetch->records);
+    fetching->missing = arena_alloc(arena, (count + 1) * sizeof *fetching->missing);
+    struct load_key *keys = arena_zero(arena, count + 1, sizeof *keys);
+    *later = false;
+    if (fetch->records == NULL || fetching->missing == NULL || keys == NULL) {
+        return no_memory(fetching, error);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct store_key *key = &fetching->keys[i];
+        bool known = false;
+        if (!fetch->asker.fresh) {
+            fetch->records[i] = redis_known(fetching->store, key->bytes, key->size, &known);
+        }
+        if (!known) {
+            keys[fetching->missing_count] =
+                (struct load_key){.bytes = key->bytes, .size = (uint32_t)key->size};
+            fetching->missing[fetching->missing_count++] = (uint32_t)i;
+        }
+    }
+    fetch->hits = fetch->kind == FETCH_KEYS ? count - fetching->missing_count : 0;
+    if (fetching->missing_count == 0) {
+        return give(fetching);
+    }
+    *later = true;
+    return load_keys(fetching, &fetching->store->records, keys, fetching->missing_count,
+                     on_records, error);
+}
+
+/* The second stage, from inside a load's `done`. */
+static void go_on_with_records(struct fetching *fetching)
+{
+    struct fetch *fetch = fetching->fetch;
+    bool later = false;
+    load_end(fetching);
+    int status = ask_records(fetching, &later, &fetch->error);
+    if (status < 0) {
+        fail(fetching);
+    } else if (!later) {
+        fetch_finish(fetch);
+    }
+}
+
+/* ---- Claims ---- */
+
+static void on_claims(struct load *load)
+{
+    struct fetching *fetching = CONTAINER_OF(load, struct fetching, load);
+    struct fetch *fetch = fetching->fetch;
+    struct arena *arena = arena_of(fetching);
+    struct store_key *keys = arena_alloc(arena, (fetch->asked + 1) * sizeof *keys);
+    fetching->asked_by = arena_alloc(arena, (fetch->asked + 1) * sizeof *fetching->asked_by);
+    load_done(fetching);
+    for (size_t i = 0; keys != NULL && fetching->asked_by != NULL && i < fetch->asked; i++) {
+        const struct load_answer *answer = &load->answers[i];
+        if (answer->error != NULL) {
+            fetch->error = *answer->error;
+            fail(fetching);
+            return;
+        }
+        const struct read_claim *claim = answer->value;
+        if (claim->key.size > 0) {
+            fetching->asked_by[fetching->count] = (uint32_t)i;
+            keys[fetching->count++] =
+                (struct store_key){.bytes = arena_copy(arena, claim->key.bytes, claim->key.size),
+                                   .size = claim->key.size};
+        }
+    }
+    if (arena->failed) {
+        no_memory(fetching, &fetch->error);
+        fail(fetching);
+        return;
+    }
+    fetching->keys = keys;
+    go_on_with_records(fetching);
+}
+
+static void put_number(struct buffer *out, size_t number)
+{
+    uint16_t small = (uint16_t)number;
+    buffer_append(out, &small, sizeof small);
+}
+
+/* The keys of a load whose bytes were put one behind the other. */
+static struct load_key *cut_keys(struct fetching *fetching, const struct buffer *bytes,
+                                 const size_t *ends, size_t count)
+{
+    struct arena *arena = arena_of(fetching);
+    struct load_key *keys = arena_zero(arena, count + 1, sizeof *keys);
+    const uint8_t *copy = arena_copy(arena, bytes->bytes, bytes->size);
+    size_t from = 0;
+    for (size_t i = 0; keys != NULL && copy != NULL && i < count; i++) {
+        keys[i] =
+            (struct load_key){.bytes = copy + from, .size = (uint32_t)(ends[i] - from)};
+        from = ends[i];
+    }
+    return copy != NULL && !bytes->failed ? keys : NULL;
+}
+
+static int ask_claims(struct fetching *fetching, struct error *error)
+{
+    struct fetch *fetch = fetching->fetch;
+    const struct resource *resource = fetching->store->resource;
+    struct buffer bytes = BUFFER_INIT;
+    size_t *ends = arena_alloc(arena_of(fetching), (fetch->asked + 1) * sizeof *ends);
+    for (size_t i = 0; ends != NULL && i < fetch->asked; i++) {
+        put_number(&bytes, (size_t)(fetch->identity - resource->identities));
+        buffer_append(&bytes, fetch->keys[i].bytes, fetch->keys[i].size);
+        ends[i] = bytes.size;
+    }
+    const struct load_key *keys =
+        ends != NULL ? cut_keys(fetching, &bytes, ends, fetch->asked) : NULL;
+    buffer_release(&bytes);
+    return keys == NULL ? no_memory(fetching, error)
+                        : load_keys(fetching, &fetching->store->identities, keys, fetch->asked,
+                                    on_claims, error);
+}
+
+/* ---- Ranges ---- */
+
+/* A key that several sets, or one set twice, name is fetched once. */
+struct named_key {
+    struct hash_table_node node;
+    uint32_t position;
+};
+
+static bool is_named(const struct hash_table *table, const struct store_key *keys,
+                     const struct store_key *key, uint64_t hash)
+{
+    struct hash_table_node *node = hash_table_find(table, hash);
+    for (; node != NULL; node = hash_table_next(node)) {
+        const struct named_key *named = CONTAINER_OF(node, struct named_key, node);
+        const struct store_key *other = &keys[named->position];
+        if (other->size == key->size && memcmp(other->bytes, key->bytes, key->size) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool collect_members(struct fetching *fetching, const struct load *load, size_t total)
+{
+    struct arena *arena = arena_of(fetching);
+    struct store_key *keys = arena_alloc(arena, (total + 1) * sizeof *keys);
+    struct named_key *named = arena_zero(arena, total + 1, sizeof *named);
+    fetching->asked_by = arena_alloc(arena, (total + 1) * sizeof *fetching->asked_by);
+    if (keys == NULL || named == NULL || fetching->asked_by == NULL) {
+        return false;
+    }
+    struct hash_table table;
+    hash_table_init(&table);
+    for (size_t i = 0; i < fetching->fetch->asked; i++) {
+        const struct read_range *range = load->answers[i].value;
+        for (size_t j = 0; j < range->count; j++) {
+            uint64_t hash = hash_bytes(range->keys[j].bytes, range->keys[j].size);
+            if (is_named(&table, keys, &range->keys[j], hash)) {
+                continue;
+            }
+            const uint8_t *copy = arena_copy(arena, range->keys[j].bytes, range->keys[j].size);
+            if (copy == NULL) {
+                hash_table_release(&table);
+                return false;
+            }
+            struct named_key *entry = &named[fetching->count];
+            entry->position = (uint32_t)fetching->count;
+            fetching->asked_by[fetching->count] = (uint32_t)i;
+            keys[fetching->count++] =
+                (struct store_key){.bytes = copy, .size = range->keys[j].size};
+            hash_table_insert(&table, &entry->node, hash);
+        }
+    }
+    hash_table_release(&table);
+    fetching->keys = keys;
+    return true;
+}
+
+static void on_ranges(struct load *load)
+{
+    struct fetching *fetching = CONTAINER_OF(load, struct fetching, load);
+    struct fetch *fetch = fetching->fetch;
+    uint64_t most = fetching->store->redis->engine.limits->keys_per_call;
+    size_t total = 0;
+    load_done(fetching);
+    for (size_t i = 0; i < fetch->asked; i++) {
+        if (load->answers[i].error != NULL) {
+            fetch->error = *load->answers[i].error;
+            fail(fetching);
+            return;
+        }
+        total += ((const struct read_range *)load->answers[i].value)->count;
+    }
+    if (total > most) {
+        error_limit_hit(&fetch->error, CODE_TOO_LARGE, "keys_per_call", most, total);
+        fail(fetching);
+        return;
+    }
+    if (!collect_members(fetching, load, total)) {
+        no_memory(fetching, &fetch->error);
+        fail(fetching);
+        return;
+    }
+    go_on_with_records(fetching);
+}
+
+static void put_part(struct buffer *out, const struct buffer *part)
+{
+    uint32_t size = (uint32_t)part->size;
+    buffer_append(out, &size, sizeof size);
+    buffer_append(out, part->bytes, part->size);
+    out->failed |= part->failed;
+}
+
+static void put_range(const struct resource *resource, const struct range *range,
+                      struct buffer *part, struct buffer *out)
+{
+    put_number(out, (size_t)(range->index - resource->indexes));
+    buffer_truncate(part, 0);
+    index_set_name_of_range(resource, range, part);
+    put_part(out, part);
+    buffer_truncate(part, 0);
+    index_set_lower(resource, range, part);
+    put_part(out, part);
+    buffer_truncate(part, 0);
+    index_set_upper(resource, range, part);
+    put_part(out, part);
+}
+
+static int ask_ranges(struct fetching *fetching, struct error *error)
+{
+    struct fetch *fetch = fetching->fetch;
+    struct buffer bytes = BUFFER_INIT;
+    struct buffer part = BUFFER_INIT;
+    size_t *ends = arena_alloc(arena_of(fetching), (fetch->asked + 1) * sizeof *ends);
+    for (size_t i = 0; ends != NULL && i < fetch->asked; i++) {
+        put_range(fetching->store->resource, &fetch->ranges[i], &part, &bytes);
+        ends[i] = bytes.size;
+    }
+    const struct load_key *keys =
+        ends != NULL ? cut_keys(fetching, &bytes, ends, fetch->asked) : NULL;
+    buffer_release(&bytes);
+    buffer_release(&part);
+    return keys == NULL ? no_memory(fetching, error)
+                        : load_keys(fetching, &fetching->store->ranges, keys, fetch->asked,
+                                    on_ranges, error);
+}
+
+/* ---- Hints, once it is known that they are whole ---- */
+
+static int ask_hints(struct fetching *fetching, struct error *error)
+{
+    const struct fetch *fetch = fetching->fetch;
+    struct redis_store *store = fetching->store;
+    int status = 0;
+    if (fetch->kind == FETCH_IDENTITY) {
+        status = redis_claims_are_whole(store, error);
+        return status < 0 ? status : ask_claims(fetching, error);
+    }
+    for (size_t i = 0; status == 0 && i < fetch->asked; i++) {
+        status = redis_index_is_whole(store, fetch->ranges[i].index, error);
+    }
+    return status < 0 ? status : ask_ranges(fetching, error);
+}
+
+static void on_built_known(struct built_waiter *waiter)
+{
+    struct fetching *fetching = CONTAINER_OF(waiter, struct fetching, built_waiter);
+    if (ask_hints(fetching, &fetching->fetch->error) < 0) {
+        fail(fetching);
+    }
+}
+
+/* ---- The face ---- */
+
+int redis_fetch(struct fetch *fetch, struct error *error)
+{
+    struct redis_store *store = redis_store_of(fetch->store);
+    struct fetching *fetching = arena_zero(fetch->asker.arena, 1, sizeof *fetching);
+    bool later = false;
+    int status = 0;
+    if (fetching == NULL) {
+        return error_set(error, CODE_OVERLOADED, "%s: no memory to fetch its records",
+                         store->resource->name);
+    }
+    fetching->fetch = fetch;
+    fetching->store = redis_store_get(store);
+    fetch->state = fetching;
+    list_init(&fetching->built_waiter.link);
+    if (fetch->kind == FETCH_KEYS) {
+        fetching->keys = fetch->keys;
+        fetching->count = fetch->asked;
+        status = ask_records(fetching, &later, error);
+        if (status == 0 && !later) {
+            fetch_finish(fetch);
+        }
+    } else {
+        fetching->built_waiter.known = on_built_known;
+        if (redis_built_ask(store, &fetching->built_waiter)) {
+            status = ask_hints(fetching, error);
+        }
+    }
+    if (status < 0) {
+        redis_store_put(store);
+    }
+    return status;
+}
+
+void redis_fetch_end(struct fetch *fetch)
+{
+    struct fetching *fetching = fetch->state;
+    list_remove(&fetching->built_waiter.link);
+    load_end(fetching);
+    redis_store_put(fetching->store);
+    fetch->state = NULL;
+}

@@ -1,0 +1,651 @@
+#include <string.h>
+
+#include "layers/redis/key_text.h"
+#include "layers/redis/transaction.h"
+#include "protocol/base/check.h"
+#include "protocol/base/hash.h"
+#include "protocol/base/heap.h"
+
+/* A write, from the side of who judges it: what a pass finds, puts and removes, what
+ * it lacks, and getting that. transaction.h has the whole way. */
+
+static void reading_start(struct transaction *tx);
+
+/* ---- Views ---- */
+
+struct view *tx_view(struct transaction *tx, const uint8_t *key, size_t size)
+{
+    uint64_t hash = hash_bytes(key, size);
+    struct hash_table_node *node = hash_table_find(&tx->views, hash);
+    for (; node != NULL; node = hash_table_next(node)) {
+        struct view *view = CONTAINER_OF(node, struct view, node);
+        if (view->key_size == size && memcmp(view->key, key, size) == 0) {
+            return view;
+        }
+    }
+    struct view *view = arena_zero(&tx->arena, 1, sizeof *view);
+    buffer_truncate(&tx->bytes, 0);
+    key_text_append(tx->store->resource, key, size, &tx->bytes);
+    const uint8_t *own = arena_copy(&tx->arena, key, size);
+    const uint8_t *name = arena_copy(&tx->arena, tx->bytes.bytes, tx->bytes.size);
+    if (view == NULL || own == NULL || name == NULL || tx->bytes.failed) {
+        tx_no_memory(tx);
+        return NULL;
+    }
+    view->tx = tx;
+    view->key = own;
+    view->key_size = size;
+    view->name = name;
+    view->name_size = tx->bytes.size;
+    view->slot = redis_slot(tx->store, name, tx->bytes.size);
+    list_init(&view->ticket.link);
+    list_append(&tx->order, &view->link);
+    hash_table_insert(&tx->views, &view->node, hash);
+    buffer_truncate(&tx->bytes, 0);
+    return view;
+}
+
+struct claim_view *tx_claim(struct transaction *tx, const struct identity *identity,
+                            const uint8_t *key, size_t size)
+{
+    uint64_t hash = hash_bytes(key, size);
+    struct hash_table_node *node = hash_table_find(&tx->claims, hash);
+    for (; node != NULL; node = hash_table_next(node)) {
+        struct claim_view *claim = CONTAINER_OF(node, struct claim_view, node);
+        if (claim->identity == identity && claim->key_size == size &&
+            memcmp(claim->key, key, size) == 0) {
+            return claim;
+        }
+    }
+    struct claim_view *claim = arena_zero(&tx->arena, 1, sizeof *claim);
+    const uint8_t *own = arena_copy(&tx->arena, key, size);
+    if (claim == NULL || own == NULL) {
+        tx_no_memory(tx);
+        return NULL;
+    }
+    claim->tx = tx;
+    claim->identity = identity;
+    claim->key = own;
+    claim->key_size = size;
+    list_append(&tx->claim_order, &claim->link);
+    hash_table_insert(&tx->claims, &claim->node, hash);
+    return claim;
+}
+
+static struct transaction *tx_of(const struct store *facade)
+{
+    return facade->home_own;
+}
+
+/* ---- The pass ---- */
+
+/* What the pass has staged, or what was read. NULL with the write lacking it. */
+static const struct record *look(struct transaction *tx, struct view *view)
+{
+    if (view->staged) {
+        return view->after;
+    }
+    if (!view->known) {
+        view->wanted = true;
+        tx->write->lacking = true;
+        return NULL;
+    }
+    return view->record;
+}
+
+static const struct record *facade_find(struct store *facade, const uint8_t *key, size_t size)
+{
+    struct transaction *tx = tx_of(facade);
+    struct view *view = tx_view(tx, key, size);
+    if (view == NULL) {
+        tx->write->lacking = true;
+        return NULL;
+    }
+    return look(tx, view);
+}
+
+static const struct record *facade_find_identity(struct store *facade,
+                                                 const struct identity *identity,
+                                                 const uint8_t *key, size_t size)
+{
+    struct transaction *tx = tx_of(facade);
+    struct claim_view *claim = tx_claim(tx, identity, key, size);
+    if (claim == NULL || (!claim->known && !claim->staged)) {
+        tx->write->lacking = true;
+        if (claim != NULL) {
+            claim->wanted = true;
+        }
+        return NULL;
+    }
+    const struct store_key *owner = claim->staged ? &claim->staged_owner : &claim->owner;
+    if (owner->size == 0) {
+        return NULL;
+    }
+    const struct record *record = facade_find(facade, owner->bytes, owner->size);
+    /* A claim is a hint: the record may have lost the key since. */
+    return record != NULL && key_matches(tx->store->resource, &identity->fields, record, key, size)
+               ? record
+               : NULL;
+}
+
+/* The pass gives an identity's key of a record to it, or takes it away. */
+static bool stage_identity(struct transaction *tx, const struct identity *identity,
+                           const struct record *record, const struct view *view, bool gives)
+{
+    struct buffer key = BUFFER_INIT;
+    bool whole = key_of_record(tx->store->resource, &identity->fields, record, &key);
+    struct claim_view *claim =
+        whole && !key.failed ? tx_claim(tx, identity, key.bytes, key.size) : NULL;
+    buffer_release(&key);
+    if (claim == NULL) {
+        return true;
+    }
+    bool taken = claim->staged && claim->staged_owner.size > 0 &&
+                 (claim->staged_owner.size != view->key_size ||
+                  memcmp(claim->staged_owner.bytes, view->key, view->key_size) != 0);
+    if (gives && taken) {
+        return false;
+    }
+    claim->staged = true;
+    claim->staged_owner =
+        gives ? (struct store_key){.bytes = view->key, .size = view->key_size} : (struct store_key){0};
+    return true;
+}
+
+static int stage_identities(struct transaction *tx, const struct record *old,
+                            const struct record *new, const struct view *view,
+                            struct error *error)
+{
+    const struct resource *resource = tx->store->resource;
+    for (unsigned i = 0; i < resource->identity_count; i++) {
+        const struct identity *identity = &resource->identities[i];
+        if (old != NULL) {
+            stage_identity(tx, identity, old, view, false);
+        }
+        if (new != NULL && !stage_identity(tx, identity, new, view, true)) {
+            struct buffer key = BUFFER_INIT;
+            key_of_record(resource, &identity->fields, new, &key);
+            int status = store_taken(resource, identity, key.bytes, key.size, error);
+            buffer_release(&key);
+            return status;
+        }
+    }
+    return 0;
+}
+
+static int facade_put(struct store *facade, const struct record *old, const struct record *image,
+                      const struct record **stored, struct error *error)
+{
+    struct transaction *tx = tx_of(facade);
+    const struct resource *resource = tx->store->resource;
+    struct buffer key = BUFFER_INIT;
+    CHECK(key_of_record(resource, &resource->primary_key, image, &key));
+    struct view *view = key.failed ? NULL : tx_view(tx, key.bytes, key.size);
+    int status = 0;
+    if (view == NULL) {
+        status = error_set(error, CODE_OVERLOADED, "no memory for the write");
+    } else if (old == NULL && (view->known || view->staged || tx->reads_created) &&
+               look(tx, view) != NULL) {
+        status = store_taken(resource, NULL, key.bytes, key.size, error);
+    } else {
+        status = stage_identities(tx, old, image, view, error);
+    }
+    buffer_release(&key);
+    if (status == 0 && view != NULL) {
+        view->staged = true;
+        view->after = image;
+        *stored = image;
+    }
+    return status;
+}
+
+static int facade_remove(struct store *facade, const struct record *old, struct error *error)
+{
+    struct transaction *tx = tx_of(facade);
+    const struct resource *resource = tx->store->resource;
+    struct buffer key = BUFFER_INIT;
+    CHECK(key_of_record(resource, &resource->primary_key, old, &key));
+    struct view *view = key.failed ? NULL : tx_view(tx, key.bytes, key.size);
+    buffer_release(&key);
+    if (view == NULL) {
+        return error_set(error, CODE_OVERLOADED, "no memory for the write");
+    }
+    view->staged = true;
+    view->after = NULL;
+    return stage_identities(tx, old, NULL, view, error);
+}
+
+static const struct store_ops facade_ops = {.find = facade_find,
+                                            .find_identity = facade_find_identity,
+                                            .put = facade_put,
+                                            .remove = facade_remove};
+
+/* ---- Errors, and the way back ---- */
+
+void tx_fail(struct transaction *tx, const struct error *error)
+{
+    if (tx->error.code == CODE_OK) {
+        tx->error = *error;
+    }
+}
+
+void tx_no_memory(struct transaction *tx)
+{
+    struct error error = ERROR_INIT;
+    error_set(&error, CODE_OVERLOADED, "%s: no memory for the write", tx->store->resource->name);
+    tx_fail(tx, &error);
+}
+
+static void wake(struct transaction *tx)
+{
+    if (tx->write != NULL && tx->waited_for) {
+        tx->waited_for = false;
+        task_wake(tx->write->asker.tasks, tx->write->asker.task);
+    }
+}
+
+void tx_judge_again(struct transaction *tx)
+{
+    tx->stage = TX_JUDGING;
+    tx->committing = false;
+    if (tx->write == NULL) {
+        tx_unlock(tx);
+        tx_free(tx);
+        return;
+    }
+    tx->write->state = STORE_WRITE_JUDGING;
+    wake(tx);
+}
+
+void tx_done(struct transaction *tx, uint64_t written)
+{
+    if (tx->write != NULL) {
+        tx->write->state = STORE_WRITE_DONE;
+        tx->write->written = written;
+    }
+    wake(tx);
+}
+
+void tx_failed(struct transaction *tx, uint64_t written)
+{
+    CHECK(tx->error.code != CODE_OK);
+    if (tx->write != NULL) {
+        tx->write->state = STORE_WRITE_FAILED;
+        tx->write->error = tx->error;
+        tx->write->written = written;
+    }
+    wake(tx);
+}
+
+/* ---- Commands ---- */
+
+/* There was no memory to send it: it has failed, in a way that the others see. */
+static void unsent(struct transaction *tx)
+{
+    tx_no_memory(tx);
+    buffer_truncate(&tx->bytes, 0);
+}
+
+void tx_send(struct transaction *tx, void *about, uint16_t slot,
+             void (*done)(struct home_command *, const struct home_answer *))
+{
+    struct tx_command *command = arena_zero(&tx->arena, 1, sizeof *command);
+    const uint8_t *bytes = tx->bytes.failed
+                               ? NULL
+                               : arena_copy(&tx->arena, tx->bytes.bytes, tx->bytes.size);
+    if (command == NULL || bytes == NULL) {
+        unsent(tx);
+        return;
+    }
+    command->tx = tx;
+    command->about = about;
+    command->command = (struct home_command){.bytes = bytes,
+                                             .size = tx->bytes.size,
+                                             .slot = slot,
+                                             .node = HOME_NODE_OF_SLOT,
+                                             .lane = tx->store->lane,
+                                             .done = done};
+    buffer_truncate(&tx->bytes, 0);
+    tx->pending++;
+    home_send(tx->store->home, &command->command);
+}
+
+void tx_returned(struct transaction *tx)
+{
+    CHECK(tx->pending > 0);
+    if (--tx->pending > 0) {
+        return;
+    }
+    if (tx->stage == TX_ASKING || tx->stage == TX_READING) {
+        if (tx->error.code != CODE_OK) {
+            tx_unlock(tx);
+            tx_failed(tx, 0);
+            if (tx->write == NULL) {
+                tx_free(tx);
+            }
+            return;
+        }
+        tx_judge_again(tx);
+        return;
+    }
+    commit_go_on(tx);
+}
+
+/* ---- Locks ---- */
+
+void tx_unlock(struct transaction *tx)
+{
+    LIST_EACH(node, &tx->order)
+    {
+        struct view *view = CONTAINER_OF(node, struct view, link);
+        view->granted = false;
+        write_unlock(&tx->store->locks, &view->ticket);
+    }
+}
+
+void tx_forget(struct transaction *tx)
+{
+    tx_unlock(tx);
+    hash_table_clear(&tx->views);
+    hash_table_clear(&tx->claims);
+    list_init(&tx->order);
+    list_init(&tx->claim_order);
+}
+
+static void locked(struct transaction *tx)
+{
+    if (tx->committing) {
+        commit_start(tx);
+    } else {
+        reading_start(tx);
+    }
+}
+
+static void on_granted(struct write_ticket *ticket)
+{
+    struct view *view = CONTAINER_OF(ticket, struct view, ticket);
+    struct transaction *tx = view->tx;
+    view->granted = true;
+    CHECK(tx->stage == TX_LOCKING && tx->pending > 0);
+    if (--tx->pending == 0) {
+        locked(tx);
+    }
+}
+
+static bool needs_lock(const struct view *view)
+{
+    return view->wanted || view->staged || view->known;
+}
+
+/* Whoever has locks takes no further ones: he gives his back, and takes all anew. */
+static void give_back_for_more(struct transaction *tx)
+{
+    bool some = false;
+    bool more = false;
+    LIST_EACH(node, &tx->order)
+    {
+        const struct view *view = CONTAINER_OF(node, struct view, link);
+        some |= view->granted;
+        more |= needs_lock(view) && !view->granted;
+    }
+    if (!some || !more) {
+        return;
+    }
+    tx_unlock(tx);
+    LIST_EACH(node, &tx->order)
+    {
+        struct view *view = CONTAINER_OF(node, struct view, link);
+        view->wanted |= view->known;
+        tx->committing = tx->committing && !view->known;
+        view->known = false;
+    }
+}
+
+static void locking_start(struct transaction *tx)
+{
+    struct redis_store *store = tx->store;
+    give_back_for_more(tx);
+    tx->stage = TX_LOCKING;
+    tx->pending = 1; /* this function */
+    LIST_EACH(node, &tx->order)
+    {
+        struct view *view = CONTAINER_OF(node, struct view, link);
+        if (!needs_lock(view) || view->granted) {
+            continue;
+        }
+        view->ticket.granted = on_granted;
+        int status = write_lock(&store->locks, &view->ticket, view->key, view->key_size);
+        if (status < 0) {
+            tx_no_memory(tx);
+            break;
+        }
+        /* From here on no cache answers for the key, and nothing fills it. */
+        redis_forget(store, view->key, view->key_size);
+        view->granted = status == 1;
+        tx->pending += status == 0;
+    }
+    if (tx->error.code != CODE_OK) {
+        tx->pending = 0;
+        tx_unlock(tx);
+        tx->stage = TX_JUDGING;
+        tx_failed(tx, 0);
+        return;
+    }
+    if (--tx->pending == 0) {
+        locked(tx);
+    }
+}
+
+/* ---- Reading ---- */
+
+static void on_read(struct home_command *command, const struct home_answer *answer)
+{
+    struct view *view = tx_command_of(command)->about;
+    struct transaction *tx = view->tx;
+    struct error error = ERROR_INIT;
+    if (answer->outcome != HOME_ANSWERED) {
+        error = answer->error;
+        error.outcome[0] = '\0'; /* nothing was written yet */
+        tx_fail(tx, &error);
+    } else {
+        struct record *record = NULL;
+        int status = encoding_read(tx->store->resource, view->key, view->key_size, answer->reply,
+                                   &tx->arena, &view->stored, &record, &error);
+        tx->store->counters.misfits += status == -CODE_INVALID_VALUE;
+        if (status < 0) {
+            tx_fail(tx, &error);
+        }
+        view->record = record;
+        view->known = true;
+        view->wanted = false;
+    }
+    tx_returned(tx);
+}
+
+static void reading_start(struct transaction *tx)
+{
+    tx->stage = TX_READING;
+    tx->pending = 1; /* this function */
+    LIST_EACH(node, &tx->order)
+    {
+        struct view *view = CONTAINER_OF(node, struct view, link);
+        if (view->wanted && !view->known && tx->error.code == CODE_OK) {
+            buffer_truncate(&tx->bytes, 0);
+            encoding_read_command(tx->store->resource, view->name, view->name_size, &tx->bytes);
+            tx_send(tx, view, view->slot, on_read);
+        }
+    }
+    tx_returned(tx);
+}
+
+/* ---- Claims that a pass asked for ---- */
+
+static void on_claim(struct home_command *command, const struct home_answer *answer)
+{
+    struct claim_view *claim = tx_command_of(command)->about;
+    struct transaction *tx = claim->tx;
+    struct store_key key, mark;
+    if (answer->outcome != HOME_ANSWERED) {
+        struct error error = answer->error;
+        error.outcome[0] = '\0';
+        tx_fail(tx, &error);
+        tx_returned(tx);
+        return;
+    }
+    struct resp_reader in = answer->reply;
+    struct resp_token token = resp_next(&in);
+    if (token.kind == RESP_TEXT &&
+        claim_take(tx->store->resource, token.bytes, token.size, &key, &mark)) {
+        claim->owner.bytes = arena_copy(&tx->arena, key.bytes, key.size);
+        claim->owner.size = claim->owner.bytes != NULL ? key.size : 0;
+    }
+    claim->known = true;
+    claim->wanted = false;
+    tx_returned(tx);
+}
+
+static bool wants_claims(const struct transaction *tx)
+{
+    LIST_EACH(node, (struct list *)(uintptr_t)&tx->claim_order)
+    {
+        if (CONTAINER_OF(node, struct claim_view, link)->wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void asking_start(struct transaction *tx)
+{
+    struct buffer name = BUFFER_INIT;
+    tx->stage = TX_ASKING;
+    tx->pending = 1; /* this function */
+    LIST_EACH(node, &tx->claim_order)
+    {
+        struct claim_view *claim = CONTAINER_OF(node, struct claim_view, link);
+        if (!claim->wanted || claim->known || tx->error.code != CODE_OK) {
+            continue;
+        }
+        buffer_truncate(&name, 0);
+        claim_name(tx->store->resource, claim->identity, claim->key, claim->key_size, &name);
+        buffer_truncate(&tx->bytes, 0);
+        resp_command(&tx->bytes, 2);
+        resp_word_text(&tx->bytes, "GET");
+        resp_word(&tx->bytes, name.bytes, name.size);
+        tx->bytes.failed |= name.failed;
+        tx_send(tx, claim, redis_slot(tx->store, name.bytes, name.size), on_claim);
+    }
+    buffer_release(&name);
+    tx_returned(tx);
+}
+
+/* ---- The face ---- */
+
+int redis_write_open(struct store_write *write, struct error *error)
+{
+    struct redis_store *store = redis_store_of(write->store);
+    struct transaction *tx = heap_zero(1, sizeof *tx);
+    if (tx == NULL) {
+        return error_set(error, CODE_OVERLOADED, "no memory for the write");
+    }
+    tx->store = redis_store_get(store);
+    tx->write = write;
+    arena_init(&tx->arena, 0);
+    hash_table_init(&tx->views);
+    hash_table_init(&tx->claims);
+    list_init(&tx->order);
+    list_init(&tx->claim_order);
+    list_init(&tx->built_waiter.link);
+    error_clear(&tx->error);
+    write->own = tx;
+    write->facade = (struct store){
+        .ops = &facade_ops, .resource = store->resource, .home_own = tx};
+    return 0;
+}
+
+void redis_write_begin(struct store_write *write)
+{
+    struct transaction *tx = write->own;
+    LIST_EACH(node, &tx->order)
+    {
+        CONTAINER_OF(node, struct view, link)->staged = false;
+    }
+    LIST_EACH(node, &tx->claim_order)
+    {
+        CONTAINER_OF(node, struct claim_view, link)->staged = false;
+    }
+}
+
+static bool stages_anything(const struct transaction *tx)
+{
+    LIST_EACH(node, (struct list *)(uintptr_t)&tx->order)
+    {
+        if (CONTAINER_OF(node, struct view, link)->staged) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int redis_write_go(struct store_write *write, struct error *error)
+{
+    struct transaction *tx = write->own;
+    if (tx->error.code != CODE_OK) {
+        *error = tx->error;
+        return -(int)tx->error.code;
+    }
+    if (!write->lacking && !stages_anything(tx)) {
+        write->state = STORE_WRITE_DONE;
+        return 0;
+    }
+    tx->committing = !write->lacking;
+    tx->waited_for = true;
+    task_wait(write->asker.task);
+    if (write->lacking && wants_claims(tx)) {
+        asking_start(tx);
+    } else {
+        locking_start(tx);
+    }
+    return 0;
+}
+
+void redis_write_close(struct store_write *write)
+{
+    struct transaction *tx = write->own;
+    if (tx->waited_for) {
+        tx->waited_for = false;
+        task_wake(write->asker.tasks, write->asker.task);
+    }
+    tx->write = NULL;
+    write->own = NULL;
+    switch (tx->stage) {
+    case TX_JUDGING:
+    case TX_LOCKING:
+        tx_unlock(tx);
+        tx_free(tx);
+        return;
+    case TX_ASKING:
+    case TX_READING:
+    case TX_PREPARING:
+    case TX_CHECKING:
+    case TX_SETTING:
+        break; /* it ends when what is out is back */
+    }
+    if (tx->pending == 0) {
+        tx_unlock(tx);
+        tx_free(tx);
+    }
+}
+
+void tx_free(struct transaction *tx)
+{
+    struct redis_store *store = tx->store;
+    CHECK(tx->write == NULL && (tx->pending == 0 || tx->stage == TX_LOCKING));
+    list_remove(&tx->built_waiter.link);
+    hash_table_release(&tx->views);
+    hash_table_release(&tx->claims);
+    buffer_release(&tx->bytes);
+    arena_release(&tx->arena);
+    heap_free(tx);
+    redis_store_put(store);
+}

@@ -207,11 +207,9 @@ static void make_reply(struct place *w, struct random *random)
 
 static int read_reply(struct place *w)
 {
-    int status = encoding_read(w->resource, w->key.bytes, w->key.size,
-                               resp_reader_of(w->reply.bytes, w->reply.size), &w->arena, &w->value,
-                               &w->error);
-    w->record = w->value.record;
-    return status;
+    return encoding_read(w->resource, w->key.bytes, w->key.size,
+                         resp_reader_of(w->reply.bytes, w->reply.size), &w->arena, &w->value,
+                         &w->record, &w->error);
 }
 
 static void read_model(struct place *w, struct random *random)

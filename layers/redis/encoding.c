@@ -294,14 +294,15 @@ static void settle_key_field(struct reading *reading, const struct field *field,
                              const uint8_t *bytes, size_t size)
 {
     struct record_part *part = &reading->draft.parts[field->position];
-    const uint8_t *given = reading->taken.bytes + part->offset;
-    bool absent = part->size == 0 || *given == NIL_BYTE;
-    if (!absent && (part->size != size || memcmp(given, bytes, size) != 0)) {
+    uint32_t given_size;
+    const uint8_t *given = record_draft_field(&reading->draft, field->position, &given_size);
+    bool absent = given == NULL || *given == NIL_BYTE;
+    if (!absent && (given_size != size || memcmp(given, bytes, size) != 0)) {
         char expected[VALUE_SHOWN_MAX], came[VALUE_SHOWN_MAX];
         struct value value;
         type_load(&field->type, bytes, size, &value);
         value_describe(&value, expected, sizeof(expected));
-        type_load(&field->type, given, part->size, &value);
+        type_load(&field->type, given, given_size, &value);
         value_describe(&value, came, sizeof(came));
         blame(reading, field,
               error_set(reading->error, CODE_INVALID_VALUE, "expected %s as the key says, got %s",

@@ -14,11 +14,10 @@
 
 enum { NIL_BYTE = 0xc0, NAME_SHOWN_MAX = 120, NAME_BYTES_SHOWN_MAX = 100, VALUE_SHOWN_MAX = 160 };
 
-static const struct type text_type = {.kind = TYPE_STRING};
+const struct type mark_type = {.kind = TYPE_STRING};
 static const uint8_t nil = NIL_BYTE;
 
-/* NULL for hashes. */
-static const struct document_form *document_form(const struct resource *resource)
+const struct document_form *document_form(const struct resource *resource)
 {
     switch (resource->redis->encoding) {
     case REDIS_HASH:
@@ -233,11 +232,11 @@ void reading_take(struct reading *reading, const struct field *field, const uint
 static void take_mark(struct reading *reading, const struct member *member)
 {
     struct buffer text = BUFFER_INIT;
-    if (reading->form->take(&text_type, member->value, member->value_size, &reading->scratch, &text,
+    if (reading->form->take(&mark_type, member->value, member->value_size, &reading->scratch, &text,
                             NULL) == 0 &&
         !text.failed) {
         struct value value;
-        type_load(&text_type, text.bytes, text.size, &value);
+        type_load(&mark_type, text.bytes, text.size, &value);
         bool ours = value.kind == VALUE_TEXT && value.size <= ENCODING_MARK_MAX;
         reading->out->mark = ours ? arena_copy(reading->arena, value.bytes, value.size) : NULL;
         reading->out->mark_size = reading->out->mark != NULL ? value.size : 0;
@@ -295,14 +294,15 @@ static void settle_key_field(struct reading *reading, const struct field *field,
                              const uint8_t *bytes, size_t size)
 {
     struct record_part *part = &reading->draft.parts[field->position];
-    const uint8_t *given = reading->taken.bytes + part->offset;
-    bool absent = part->size == 0 || *given == NIL_BYTE;
-    if (!absent && (part->size != size || memcmp(given, bytes, size) != 0)) {
+    uint32_t given_size;
+    const uint8_t *given = record_draft_field(&reading->draft, field->position, &given_size);
+    bool absent = given == NULL || *given == NIL_BYTE;
+    if (!absent && (given_size != size || memcmp(given, bytes, size) != 0)) {
         char expected[VALUE_SHOWN_MAX], came[VALUE_SHOWN_MAX];
         struct value value;
         type_load(&field->type, bytes, size, &value);
         value_describe(&value, expected, sizeof(expected));
-        type_load(&field->type, given, part->size, &value);
+        type_load(&field->type, given, given_size, &value);
         value_describe(&value, came, sizeof(came));
         blame(reading, field,
               error_set(reading->error, CODE_INVALID_VALUE, "expected %s as the key says, got %s",
@@ -410,184 +410,4 @@ int encoding_read(const struct resource *resource, const uint8_t *key, size_t ke
     buffer_release(&reading.taken);
     buffer_release(&reading.scratch);
     return reading.status;
-}
-
-/* ---- Writing ---- */
-
-void writing_word(struct writing *writing, const void *bytes, size_t size)
-{
-    resp_word(writing->out, bytes, size);
-    writing->words++;
-}
-
-void writing_text(struct writing *writing, const char *text)
-{
-    writing_word(writing, text, strlen(text));
-}
-
-void writing_count(struct writing *writing, unsigned count)
-{
-    resp_word_integer(writing->out, (int64_t)count);
-    writing->words++;
-}
-
-bool writing_is_same(struct writing *writing, const struct value_form *form,
-                     const struct type *type, const uint8_t *stored, size_t stored_size,
-                     const uint8_t *value, size_t value_size)
-{
-    struct buffer *taken = &writing->value;
-    buffer_truncate(taken, 0);
-    int status = form->take(type, stored, stored_size, &writing->scratch, taken, NULL);
-    bool same = status == 0 && !taken->failed && taken->size == value_size &&
-                memcmp(taken->bytes, value, value_size) == 0;
-    writing->out->failed |= taken->failed || status == -CODE_OVERLOADED;
-    buffer_truncate(taken, 0);
-    return same;
-}
-
-/* A document that is being written. */
-struct rendering {
-    struct writing *writing;
-    const struct document_form *form;
-    struct buffer text;
-    uint32_t members;
-    bool marked;
-    bool seen[FIELDS_MAX]; /* by position */
-};
-
-static void render(struct rendering *rendering, const struct type *type, const void *name,
-                   size_t name_size, const uint8_t *value, size_t size)
-{
-    rendering->form->put_name(&rendering->text, rendering->members++, name, name_size);
-    rendering->form->values->put(type, value, size, &rendering->text);
-}
-
-static void render_field(struct rendering *rendering, const struct field *field)
-{
-    uint32_t size;
-    size_t name_size;
-    const struct writing *writing = rendering->writing;
-    const char *name = stored_name(field, &name_size);
-    const uint8_t *value =
-        record_field(writing->after, writing->resource->field_count, field->position, &size);
-    render(rendering, &field->type, name, name_size, value, size);
-}
-
-static void render_mark(struct rendering *rendering)
-{
-    struct buffer mark = BUFFER_INIT;
-    rendering->marked = true;
-    write_string(&mark, rendering->writing->mark, rendering->writing->mark_size);
-    if (mark.failed) {
-        rendering->text.failed = true;
-    } else {
-        render(rendering, &text_type, ENCODING_MARK, strlen(ENCODING_MARK), mark.bytes, mark.size);
-    }
-    buffer_release(&mark);
-}
-
-/* What stands there already keeps its place, and its form where it says the same:
- * other programs wrote it so. */
-static void render_member(struct rendering *rendering, const struct member *member,
-                          unsigned *expected)
-{
-    struct writing *writing = rendering->writing;
-    const struct resource *resource = writing->resource;
-    const struct field *field = find_stored(resource, expected, member->name, member->name_size);
-    if (field != NULL) {
-        uint32_t size;
-        const uint8_t *value =
-            record_field(writing->after, resource->field_count, field->position, &size);
-        rendering->seen[field->position] = true;
-        if (!writing_is_same(writing, rendering->form->values, &field->type, member->value,
-                             member->value_size, value, size)) {
-            render_field(rendering, field);
-            return;
-        }
-    } else if (writing->mark != NULL && member->name_size > 0 &&
-               is_mark(member->name, member->name_size)) {
-        render_mark(rendering);
-        return;
-    }
-    rendering->form->put_whole(&rendering->text, rendering->members++, member);
-}
-
-static void render_before(struct rendering *rendering)
-{
-    const struct stored_value *before = rendering->writing->before;
-    struct document document = {.at = NULL};
-    struct member member;
-    unsigned expected = 0;
-    int status = rendering->form->open(&document, before->bytes, before->size, NULL);
-    if (status == 0) {
-        while ((status = rendering->form->next(&document, &member, NULL)) > 0) {
-            render_member(rendering, &member, &expected);
-        }
-    }
-    /* It was read before, so only memory can lack. */
-    rendering->text.failed |= status < 0;
-    buffer_release(&document.name);
-}
-
-static void render_document(struct rendering *rendering)
-{
-    struct writing *writing = rendering->writing;
-    const struct resource *resource = writing->resource;
-    bool exists = writing->before->exists;
-    size_t mark = rendering->form->open_map(&rendering->text);
-    if (exists) {
-        render_before(rendering);
-    }
-    for (unsigned i = 0; i < resource->field_count; i++) {
-        /* Absent is nil, and stays so where others wrote the document. */
-        if (!rendering->seen[i] &&
-            !(exists && record_is_nil(writing->after, resource->field_count, i))) {
-            render_field(rendering, &resource->fields[i]);
-        }
-    }
-    if (writing->mark != NULL && !rendering->marked) {
-        render_mark(rendering);
-    }
-    rendering->form->close_map(&rendering->text, mark, rendering->members);
-}
-
-static void change_document(struct writing *writing, const struct document_form *form)
-{
-    struct rendering rendering = {.writing = writing, .form = form};
-    render_document(&rendering);
-    writing_text(writing, "text");
-    writing_word(writing, rendering.text.bytes, rendering.text.size);
-    writing->out->failed |= rendering.text.failed;
-    buffer_release(&rendering.text);
-}
-
-size_t encoding_change(const struct resource *resource, const struct stored_value *before,
-                       const struct record *after, const void *mark, size_t mark_size,
-                       struct buffer *out)
-{
-    const struct document_form *form = document_form(resource);
-    struct writing writing = {.resource = resource,
-                              .before = before,
-                              .after = after,
-                              .mark = mark,
-                              .mark_size = mark_size,
-                              .out = out};
-    if (!before->exists) {
-        writing_text(&writing, "none");
-    } else if (form != NULL) {
-        writing_text(&writing, "text");
-        writing_word(&writing, before->bytes, before->size);
-    } else {
-        hash_expect(&writing);
-    }
-    if (after == NULL) {
-        writing_text(&writing, "remove");
-    } else if (form != NULL) {
-        change_document(&writing, form);
-    } else {
-        hash_change(&writing);
-    }
-    buffer_release(&writing.scratch);
-    buffer_release(&writing.value);
-    return writing.words;
 }

@@ -9,8 +9,8 @@
 #include "layers/redis/json_reader.h"
 #include "protocol/base/buffer.h"
 
-/* What the parts of encoding.h share: encoding.c has the face and what is the
- * same for all, encoding_hash.c hashes, encoding_msgpack.c and encoding_json.c
+/* What the parts of encoding.h share: encoding.c reads and encoding_write.c
+ * writes what is the same for all, encoding_hash.c hashes, encoding_msgpack.c and encoding_json.c
  * the two kinds of documents. Nobody else includes it. */
 
 /* ---- Values, one at a time ---- */
@@ -65,6 +65,9 @@ struct document_form {
 
 extern const struct document_form msgpack_document, json_document;
 
+/* The form of the resource's documents; NULL where they are hashes. */
+const struct document_form *document_form(const struct resource *resource);
+
 /* ---- Reading ---- */
 
 /* One value on its way to a record. The first fault stays in `status` and
@@ -88,6 +91,9 @@ struct reading {
 const char *stored_name(const struct field *field, size_t *size);
 
 bool is_mark(const void *name, size_t size);
+
+/* Marks are text, as fields of this type are. */
+extern const struct type mark_type;
 
 /* The field of that name in Redis, NULL where there is none. *expected is where
  * it is looked for first, and then the position behind it. */

@@ -185,7 +185,7 @@ static void put_lead(struct buffer *out, struct json_level *level, struct reader
 
 static void put_tree(struct buffer *out, struct reader *in)
 {
-    struct json_level levels[TYPE_ANY_LEVELS_MAX + 1];
+    struct json_level levels[TYPE_ANY_LEVELS_MAX + 1] = {{.left = 0}};
     unsigned depth = 0;
     do {
         if (depth > 0) {

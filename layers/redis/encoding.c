@@ -346,14 +346,15 @@ static void settle_absent(struct reading *reading)
     }
 }
 
-static void finish(struct reading *reading, struct record **record)
+static void finish(struct reading *reading)
 {
     settle_key(reading);
     settle_absent(reading);
     if (reading->status != 0) {
         return;
     }
-    int status = record_draft_build(&reading->draft, reading->arena, record, reading->error);
+    int status =
+        record_draft_build(&reading->draft, reading->arena, &reading->out->record, reading->error);
     if (status == -CODE_TOO_LARGE) {
         /* For whoever asks, it is a value that no record can have. */
         if (reading->error != NULL) {
@@ -365,7 +366,7 @@ static void finish(struct reading *reading, struct record **record)
     }
 }
 
-static void read_reply(struct reading *reading, struct resp_reader reply, struct record **record)
+static void read_reply(struct reading *reading, struct resp_reader reply)
 {
     const struct document_form *form = document_form(reading->resource);
     struct resp_token token = resp_next(&reply);
@@ -389,12 +390,12 @@ static void read_reply(struct reading *reading, struct resp_reader reply, struct
     } else {
         hash_read(reading, &reply, pairs);
     }
-    finish(reading, record);
+    finish(reading);
 }
 
 int encoding_read(const struct resource *resource, const uint8_t *key, size_t key_size,
                   struct resp_reader reply, struct arena *arena, struct stored_value *out,
-                  struct record **record, struct error *error)
+                  struct error *error)
 {
     const struct document_form *form = document_form(resource);
     struct reading reading = {.resource = resource,
@@ -405,8 +406,7 @@ int encoding_read(const struct resource *resource, const uint8_t *key, size_t ke
                               .form = form != NULL ? form->values : &hash_form,
                               .error = error};
     *out = (struct stored_value){.exists = false};
-    *record = NULL;
-    read_reply(&reading, reply, record);
+    read_reply(&reading, reply);
     buffer_release(&reading.taken);
     buffer_release(&reading.scratch);
     return reading.status;

@@ -45,25 +45,26 @@ struct stored_value {
     const uint8_t *mark;
     size_t mark_size;
     uint32_t unknown_fields; /* that the schema does not know */
+    struct record *record;   /* NULL where there is none, or it does not fit */
 };
 
 /* Appends the command that reads the key (a Redis key's name): GET, or HGETALL. */
 void encoding_read_command(const struct resource *resource, const void *name, size_t size,
                            struct buffer *out);
 
-/* Reads the reply to it. `key` is the primary key that was asked for. *out and
- * *record (NULL where there is none, or it does not fit) are in the arena and copy
- * what they need of the reply. A value that does not fit the schema (wrong type of
- * key, no map, a value that its field cannot have, a required field that is absent,
- * a primary key field that says another key) is -CODE_INVALID_VALUE: the error names
- * the Redis key, the field and what came, and has resource, field and key as
- * details; *out is filled all the same where the type of key is right. A primary key
- * field that is absent is taken from the key. Absent fields are nil (defaults are
- * for creating). Another error, or what is no reply to the command, is
- * -CODE_UNAVAILABLE. -CODE_OVERLOADED where memory lacks. */
+/* Reads the reply to it. `key` is the primary key that was asked for. *out is in
+ * the arena, and copies what it needs of the reply. A value that does not fit the
+ * schema (wrong type of key, no map, a value that its field cannot have, a required
+ * field that is absent, a primary key field that says another key) is
+ * -CODE_INVALID_VALUE: the error names the Redis key, the field and what came, and
+ * has resource, field and key as details; *out is filled all the same, but for the
+ * record, where the type of key is right. A primary key field that is absent is
+ * taken from the key. Absent fields are nil (defaults are for creating). Another
+ * error, or what is no reply to the command, is -CODE_UNAVAILABLE. -CODE_OVERLOADED
+ * where memory lacks. */
 int encoding_read(const struct resource *resource, const uint8_t *key, size_t key_size,
                   struct resp_reader reply, struct arena *arena, struct stored_value *out,
-                  struct record **record, struct error *error);
+                  struct error *error);
 
 /* ---- Writing ----
  *

@@ -207,9 +207,11 @@ static void make_reply(struct place *w, struct random *random)
 
 static int read_reply(struct place *w)
 {
-    return encoding_read(w->resource, w->key.bytes, w->key.size,
-                         resp_reader_of(w->reply.bytes, w->reply.size), &w->arena, &w->value,
-                         &w->record, &w->error);
+    int status = encoding_read(w->resource, w->key.bytes, w->key.size,
+                               resp_reader_of(w->reply.bytes, w->reply.size), &w->arena, &w->value,
+                               &w->error);
+    w->record = w->value.record;
+    return status;
 }
 
 static void read_model(struct place *w, struct random *random)

@@ -126,7 +126,7 @@ int answer_stats(struct dispatch *dispatch, struct client *client, const struct 
     (void)options;
     (void)error;
     const struct daemon_counters *counters = dispatch->counters;
-    write_map(out, 3);
+    write_map(out, 1 + ENGINE_STATS_PAIRS);
     engine_stats(dispatch->engine, out);
     write_text(out, "daemon");
     write_map(out, 8);

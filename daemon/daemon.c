@@ -9,6 +9,7 @@
 
 #include "daemon/config.h"
 #include "daemon/dispatch.h"
+#include "daemon/home_links.h"
 #include "daemon/homes.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
@@ -34,6 +35,7 @@ struct daemon {
     struct work work;
     struct engine *engine;
     struct daemon_modules modules;
+    struct daemon_homes home_links;
     struct dispatch dispatch;
     struct loop loop;
     struct server server;
@@ -308,14 +310,18 @@ static int open_engine(struct daemon *daemon, struct schema *schema)
         return -1;
     }
     engine_use_clock(daemon->engine, loop_now_us);
-    if (daemon_modules_create(&daemon->modules, daemon->engine) != 0) {
+    if (daemon_homes_create(&daemon->home_links, &daemon->config, &daemon->loop, daemon->engine) !=
+            0 ||
+        daemon_modules_create(&daemon->modules, daemon->engine) != 0) {
         log_event(LOG_ERROR, "start_failed", "reason", "there is no memory");
         engine_free(daemon->engine);
+        daemon_homes_free(&daemon->home_links);
         return -1;
     }
     if (engine_use_schema(daemon->engine, schema, &error) != 0) {
         log_event(LOG_ERROR, "start_failed", "reason", "%s", error.message);
         engine_free(daemon->engine);
+        daemon_homes_free(&daemon->home_links);
         daemon_modules_free(&daemon->modules);
         return -1;
     }
@@ -325,19 +331,31 @@ static int open_engine(struct daemon *daemon, struct schema *schema)
     return 0;
 }
 
+/* Before anybody is answered: what is at home elsewhere is connected to. */
+static int open_homes(struct daemon *daemon)
+{
+    struct error error = ERROR_INIT;
+    if (daemon_homes_start(&daemon->home_links, &daemon->stopping, &error) != 0) {
+        log_event(LOG_ERROR, "start_failed", "reason", "%s", error.message);
+        return -1;
+    }
+    return 0;
+}
+
 /* From the first listener to the last connection. */
 static void serve(struct daemon *daemon)
 {
     start_signals(daemon);
     server_init(&daemon->server, &daemon->loop, daemon->config.client_stall_us);
     use_config(daemon);
-    if (listen_all(daemon) == 0) {
+    if (open_homes(daemon) == 0 && !daemon->stopping && listen_all(daemon) == 0) {
         say_ready(daemon);
-    } else {
+    } else if (!daemon->stopping) {
         daemon->status = 1;
         server_stop(&daemon->server, daemon->config.shutdown_us);
     }
     loop_run(&daemon->loop);
+    daemon_homes_stop(&daemon->home_links);
     block_signals();
     for (int i = 0; i < SIGNALS_COUNT; i++) {
         uv_close((uv_handle_t *)&daemon->signals[i], NULL);
@@ -353,6 +371,7 @@ static void close_engine(struct daemon *daemon)
     }
     dispatch_release(&daemon->dispatch);
     engine_free(daemon->engine);
+    daemon_homes_free(&daemon->home_links);
     daemon_modules_free(&daemon->modules);
 }
 

@@ -5,6 +5,7 @@
 
 #include "layers/engine/engine_inner.h"
 #include "layers/query/eval.h"
+#include "layers/redis/redis.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
 #include "protocol/msgpack/writer.h"
@@ -21,11 +22,46 @@ struct realm *realm_get(struct realm *realm)
     return realm;
 }
 
+struct store *engine_open_store(struct engine *engine, const struct resource *resource,
+                                struct error *error)
+{
+    bool table_needed = resource->redis == NULL || resource->redis->resident;
+    struct store *table = table_needed ? memory_table_create(engine->memory, resource) : NULL;
+    if (table_needed && table == NULL) {
+        error_set(error, CODE_OVERLOADED, "no memory for a table of %s", resource->name);
+        return NULL;
+    }
+    if (resource->redis == NULL) {
+        return table;
+    }
+    if (engine->redis == NULL) {
+        error_set(error, CODE_INVALID_REQUEST, "%s: layer: redis is not supported here",
+                  resource->name);
+    }
+    struct store *store =
+        engine->redis != NULL ? redis_store_open(engine->redis, resource, table, error) : NULL;
+    if (store == NULL && table != NULL) {
+        memory_table_free(table);
+    }
+    return store;
+}
+
+static void close_store(struct store *store)
+{
+    bool remote = store->remote;
+    if (store->home != NULL) {
+        redis_store_close(store);
+    }
+    if (!remote) {
+        memory_table_free(store);
+    }
+}
+
 static void free_stores(struct realm *realm)
 {
     for (unsigned i = 0; i < realm->schema->resource_count; i++) {
         if (realm->stores[i] != NULL && realm->owned[i]) {
-            memory_table_free(realm->stores[i]);
+            close_store(realm->stores[i]);
         }
     }
 }
@@ -82,10 +118,10 @@ static int realm_open(struct engine *engine, struct realm *realm, struct error *
 {
     const struct schema *schema = realm->schema;
     for (unsigned i = 0; i < schema->resource_count; i++) {
-        realm->stores[i] = memory_table_create(engine->memory, &schema->resources[i]);
+        realm->stores[i] = engine_open_store(engine, &schema->resources[i], error);
         realm->owned[i] = true;
         if (realm->stores[i] == NULL) {
-            return error_set(error, CODE_OVERLOADED, "no memory for the tables of the schema");
+            return -(int)error->code;
         }
     }
     return relations_open(&realm->relations, schema, realm->stores, &engine->shared, error);
@@ -190,6 +226,16 @@ void engine_use_modules(struct engine *engine, const struct outside_loaders *mod
 {
     CHECK(engine->realm == NULL);
     engine->shared.modules = modules;
+}
+
+void engine_use_redis(struct engine *engine, struct redis *redis)
+{
+    CHECK(engine->realm == NULL);
+    engine->redis = redis;
+    redis_attach(redis, &(struct redis_engine){.world = &engine->world,
+                                               .coalescer = engine->coalescer,
+                                               .tasks = &engine->tasks,
+                                               .limits = engine->limits});
 }
 
 struct realm *realm_of_relation(const struct relation *relation)
@@ -303,6 +349,9 @@ bool engine_turn(struct engine *engine, uint64_t now_us)
         run_tasks(engine, &budget);
     } while (budget > 0 && busy);
     bool more = memory_turn(engine->memory);
+    if (engine->redis != NULL) {
+        more |= redis_turn(engine->redis);
+    }
     return more || busy;
 }
 
@@ -363,19 +412,27 @@ static void write_relation(struct buffer *out, const struct relation *relation)
     write_pair(out, "max", max);
 }
 
-static void write_resource(struct buffer *out, const struct store *store, const char *name,
+static void write_resource(struct buffer *out, struct store *store, const char *name,
                            const struct resource_counters *counters)
 {
+    struct store_home_counters home = {0};
+    if (store->home != NULL) {
+        store->home->count(store, &home);
+    }
     write_text(out, name);
-    write_map(out, 8);
+    write_map(out, store->home != NULL ? 10 : 8);
     write_pair(out, "records", store->counters.records);
     write_pair(out, "bytes", store->counters.bytes);
     write_pair(out, "reads", counters->reads);
     write_pair(out, "writes", counters->writes);
     write_pair(out, "hits", counters->hits);
     write_pair(out, "misses", counters->misses);
-    write_pair(out, "invalidations", counters->invalidations);
-    write_pair(out, "evictions", counters->evictions);
+    write_pair(out, "invalidations", counters->invalidations + home.invalidations);
+    write_pair(out, "evictions", counters->evictions + home.evictions);
+    if (store->home != NULL) {
+        write_pair(out, "misfits", home.misfits);
+        write_pair(out, "unknown_fields", home.unknown_fields);
+    }
 }
 
 void engine_stats(struct engine *engine, struct buffer *out)
@@ -392,9 +449,16 @@ void engine_stats(struct engine *engine, struct buffer *out)
         write_resource(out, realm->stores[i], realm->schema->resources[i].name,
                        &realm->counters[i]);
     }
+    write_text(out, "redis");
+    if (engine->redis != NULL) {
+        redis_stats(engine->redis, out);
+    } else {
+        write_map(out, 0);
+    }
 }
 
 uint64_t engine_memory_bytes(const struct engine *engine)
 {
-    return memory_bytes(engine->memory);
+    return memory_bytes(engine->memory) +
+           (engine->redis != NULL ? redis_memory_bytes(engine->redis) : 0);
 }

@@ -30,6 +30,11 @@ void engine_use_clock(struct engine *engine, uint64_t (*clock_us)(void));
 struct outside_loaders;
 void engine_use_modules(struct engine *engine, const struct outside_loaders *modules);
 
+/* The redis layer; before the first schema. It must outlive the engine. Without it
+ * schemas with `layer: redis` are refused. */
+struct redis;
+void engine_use_redis(struct engine *engine, struct redis *redis);
+
 /* The registry of remote providers, for the daemon to tell who provides, and
  * what its clients answered. */
 struct remote *engine_remote(struct engine *engine);
@@ -59,8 +64,10 @@ uint64_t engine_next_us(const struct engine *engine);
 /* Ends all calls that are under way with `unavailable`. */
 void engine_close(struct engine *engine);
 
-/* Writes the maps `relationships` and `resources` of `stats`, as two pairs of a
- * map that the caller opened; and the bytes taken for records and indexes. */
+/* Writes the maps `relationships`, `resources` and `redis` (the homes) of `stats`,
+ * as ENGINE_STATS_PAIRS pairs of a map that the caller opened; and the bytes taken
+ * for records and indexes. */
+enum { ENGINE_STATS_PAIRS = 3 };
 void engine_stats(struct engine *engine, struct buffer *out);
 uint64_t engine_memory_bytes(const struct engine *engine);
 

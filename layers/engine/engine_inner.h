@@ -57,6 +57,10 @@ struct engine {
 struct realm *realm_create(struct engine *engine, struct schema *schema);
 void realm_abandon(struct realm *realm);
 
+/* The store of a resource, wherever its home is. NULL with the error set. */
+struct store *engine_open_store(struct engine *engine, const struct resource *resource,
+                                struct error *error);
+
 /* The next schema (schema_change.c): as engine_use_schema. */
 int engine_change_schema(struct engine *engine, struct schema *schema, struct error *error);
 

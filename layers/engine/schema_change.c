@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "layers/engine/engine_inner.h"
+#include "layers/redis/redis.h"
 #include "protocol/base/check.h"
 
 /* The next schema takes over the records of the one in force. A resource whose
@@ -234,11 +235,9 @@ static int prepare(struct engine *engine, struct realm *realm, const struct reso
 {
     const struct resource *old = schema_resource(engine->realm->schema, new->name, new->name_size);
     if (old == NULL) {
-        realm->stores[new->position] = memory_table_create(engine->memory, new);
+        realm->stores[new->position] = engine_open_store(engine, new, error);
         realm->owned[new->position] = true;
-        return realm->stores[new->position] != NULL
-                   ? 0
-                   : error_set(error, CODE_OVERLOADED, "no memory for a table of %s", new->name);
+        return realm->stores[new->position] != NULL ? 0 : -(int)error->code;
     }
     realm->counters[new->position] = engine->realm->counters[old->position];
     int status = check_primary_key(old, new, error);
@@ -252,6 +251,12 @@ static int prepare(struct engine *engine, struct realm *realm, const struct reso
         return status;
     }
     struct store *store = engine->realm->stores[old->position];
+    if (!same_table(old, new) && store->home != NULL) {
+        /* Its records are elsewhere: they are read anew as they are needed. */
+        realm->stores[new->position] = engine_open_store(engine, new, error);
+        realm->owned[new->position] = true;
+        return realm->stores[new->position] != NULL ? 0 : -(int)error->code;
+    }
     if (!same_table(old, new)) {
         return rebuild(engine, realm, store, old, new, error);
     }
@@ -284,7 +289,12 @@ static void take_over(struct engine *engine, struct realm *realm)
             CHECK(old != NULL);
             realm->owned[i] = true;
             before->owned[old->position] = false;
-            memory_table_adopt(realm->stores[i], new);
+            if (!realm->stores[i]->remote) {
+                memory_table_adopt(realm->stores[i], new);
+            }
+            if (realm->stores[i]->home != NULL) {
+                redis_store_adopt(realm->stores[i], new);
+            }
         }
     }
     engine->realm = realm;

@@ -653,15 +653,15 @@ static void on_other(struct home_command *command, const struct home_answer *ans
     struct error error = ERROR_INIT;
     struct store_key key, mark;
     struct stored_value stored;
-    struct record *record = NULL;
     if (was_done(tx, answer)) {
         CHECK(claim_take(resource, change->other, change->other_size, &key, &mark));
         int status = encoding_read(resource, key.bytes, key.size, answer->reply, &tx->arena,
-                                   &stored, &record, &error);
+                                   &stored, &error);
         /* A record that cannot be read might bear it. */
-        change->borne =
-            status < 0 || (record != NULL && key_matches(resource, &change->identity->fields,
-                                                         record, change->key, change->key_size));
+        change->borne = status < 0 ||
+                        (stored.record != NULL &&
+                         key_matches(resource, &change->identity->fields, stored.record,
+                                     change->key, change->key_size));
     }
     tx_returned(tx);
 }

@@ -156,12 +156,11 @@ static void on_value(struct home_command *command, const struct home_answer *ans
         fail_key(batch, item->key, &error);
     } else {
         struct stored_value stored = {0};
-        struct record *record = NULL;
         int status = encoding_read(store->resource, key->bytes, key->size, answer->reply,
-                                   &batch->arena, &stored, &record, &error);
+                                   &batch->arena, &stored, &error);
         store->counters.unknown_fields += stored.unknown_fields;
         store->counters.misfits += status == -CODE_INVALID_VALUE;
-        read->record = record;
+        read->record = stored.record;
         read->cover = answer->cover;
         if (status < 0) {
             fail_key(batch, item->key, &error);

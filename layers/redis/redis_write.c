@@ -448,14 +448,13 @@ static void on_read(struct home_command *command, const struct home_answer *answ
         error.outcome[0] = '\0'; /* nothing was written yet */
         tx_fail(tx, &error);
     } else {
-        struct record *record = NULL;
         int status = encoding_read(tx->store->resource, view->key, view->key_size, answer->reply,
-                                   &tx->arena, &view->stored, &record, &error);
+                                   &tx->arena, &view->stored, &error);
         tx->store->counters.misfits += status == -CODE_INVALID_VALUE;
         if (status < 0) {
             tx_fail(tx, &error);
         }
-        view->record = record;
+        view->record = view->stored.record;
         view->known = true;
         view->wanted = false;
     }

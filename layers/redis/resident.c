@@ -209,20 +209,19 @@ static void on_read(struct home_command *command, const struct home_answer *answ
     }
     struct arena arena;
     struct stored_value stored = {0};
-    struct record *record = NULL;
     struct error error = ERROR_INIT;
     arena_init(&arena, 0);
     int status = encoding_read(store->resource, read->key, read->key_size, answer->reply, &arena,
-                               &stored, &record, &error);
+                               &stored, &error);
     store->counters.unknown_fields += stored.unknown_fields;
     if (status == -CODE_INVALID_VALUE) {
         store->counters.misfits++;
-        record = NULL;
+        stored.record = NULL;
     } else if (status < 0) {
         resident->failed = true;
     }
     if (status == 0 || status == -CODE_INVALID_VALUE) {
-        apply(store, read->key, read->key_size, record, read->conflicts);
+        apply(store, read->key, read->key_size, stored.record, read->conflicts);
     }
     arena_release(&arena);
     read_end(read);

@@ -339,7 +339,7 @@ static void test_coalescing(void **state)
         fixture_end(&calls[i]);
     }
     struct buffer stats = BUFFER_INIT;
-    write_map(&stats, 2);
+    write_map(&stats, ENGINE_STATS_PAIRS);
     engine_stats(fixture.engine, &stats);
     struct buffer json = BUFFER_INIT;
     struct reader in = reader_of(stats.bytes, stats.size);

@@ -103,7 +103,7 @@ struct store {
     const struct resource *resource;
     struct store_counters counters;
     const struct store_home_ops *home; /* NULL: this memory is the records' home */
-    void *home_own;              /* the home's own */
+    void *home_own;                    /* the home's own */
     bool remote; /* not all records are here: they are fetched. `find` then gives what is
                     known at once, scan, range and estimate must not be called */
 };

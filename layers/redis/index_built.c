@@ -296,11 +296,12 @@ static int not_whole(const struct redis_store *store, unsigned flag, const char 
     struct buffer field = BUFFER_INIT;
     put_field(store, flag, &field);
     size_t skip = 3; /* "ix:", "id:" */
-    error_set(error, CODE_INVALID_REQUEST,
-              "%s: its %s %.*s was not built in Redis for the records that are there: `relata reindex "
-              "%s` builds it",
-              store->resource->name, what, (int)(field.size > skip ? field.size - skip : 0),
-              field.size > skip ? (const char *)field.bytes + skip : "", store->resource->name);
+    error_set(
+        error, CODE_INVALID_REQUEST,
+        "%s: its %s %.*s was not built in Redis for the records that are there: `relata reindex "
+        "%s` builds it",
+        store->resource->name, what, (int)(field.size > skip ? field.size - skip : 0),
+        field.size > skip ? (const char *)field.bytes + skip : "", store->resource->name);
     error_resource(error, store->resource->name);
     buffer_release(&field);
     return -CODE_INVALID_REQUEST;

@@ -54,9 +54,8 @@ static struct arena *arena_of(const struct fetching *fetching)
 
 /* ---- Loading ---- */
 
-static int load_keys(struct fetching *fetching, struct loader *loader,
-                     const struct load_key *keys, size_t count, void (*done)(struct load *),
-                     struct error *error)
+static int load_keys(struct fetching *fetching, struct loader *loader, const struct load_key *keys,
+                     size_t count, void (*done)(struct load *), struct error *error)
 {
     struct redis_store *store = fetching->store;
     fetching->load = (struct load){.loader = loader,
@@ -107,8 +106,8 @@ static bool take_record(struct fetching *fetching, size_t at, const struct load_
     if (answer->error != NULL) {
         bool known = false;
         if (answer->error->code == CODE_UNAVAILABLE && !fetch->asker.fresh) {
-            fetch->records[at] = redis_known_stale(store, fetching->keys[at].bytes,
-                                                   fetching->keys[at].size, &known);
+            fetch->records[at] =
+                redis_known_stale(store, fetching->keys[at].bytes, fetching->keys[at].size, &known);
         }
         if (!known && errors_open(fetching)) {
             fetch->errors[at] = arena_copy(arena, answer->error, sizeof *answer->error);
@@ -117,8 +116,8 @@ static bool take_record(struct fetching *fetching, size_t at, const struct load_
     }
     const struct read_record *read = answer->value;
     if (read->record != NULL) {
-        fetch->records[at] = arena_copy(
-            arena, read->record, record_bytes(read->record, store->resource->field_count));
+        fetch->records[at] = arena_copy(arena, read->record,
+                                        record_bytes(read->record, store->resource->field_count));
     }
     return !arena->failed;
 }
@@ -253,8 +252,8 @@ static int ask_records(struct fetching *fetching, bool *later, struct error *err
         return give(fetching);
     }
     *later = true;
-    return load_keys(fetching, &fetching->store->records, keys, fetching->missing_count,
-                     on_records, error);
+    return load_keys(fetching, &fetching->store->records, keys, fetching->missing_count, on_records,
+                     error);
 }
 
 /* The second stage, from inside a load's `done`. */
@@ -320,8 +319,7 @@ static struct load_key *cut_keys(struct fetching *fetching, const struct buffer 
     const uint8_t *copy = arena_copy(arena, bytes->bytes, bytes->size);
     size_t from = 0;
     for (size_t i = 0; keys != NULL && copy != NULL && i < count; i++) {
-        keys[i] =
-            (struct load_key){.bytes = copy + from, .size = (uint32_t)(ends[i] - from)};
+        keys[i] = (struct load_key){.bytes = copy + from, .size = (uint32_t)(ends[i] - from)};
         from = ends[i];
     }
     return copy != NULL && !bytes->failed ? keys : NULL;

@@ -18,10 +18,10 @@ struct redis {
     unsigned home_count;
     struct home_world outside;
     struct redis_engine engine;
-    struct list stores;      /* of struct redis_store */
-    uint64_t daemon;         /* a random number: this process in marks */
-    uint64_t mark_number;    /* of the last mark */
-    unsigned homes_open;     /* not closed yet, while closing */
+    struct list stores;   /* of struct redis_store */
+    uint64_t daemon;      /* a random number: this process in marks */
+    uint64_t mark_number; /* of the last mark */
+    unsigned homes_open;  /* not closed yet, while closing */
     void (*closed)(void *context);
     void *closed_context;
 };
@@ -54,8 +54,8 @@ struct redis_store {
     struct resident *resident;
     struct write_locks locks; /* unsettled keys */
     enum built_state built;
-    bool *built_flags; /* of the indexes, and behind them the identities */
-    uint64_t built_number; /* of the last check */
+    bool *built_flags;         /* of the indexes, and behind them the identities */
+    uint64_t built_number;     /* of the last check */
     struct list built_waiters; /* of struct built_waiter */
     struct redis_reindex *reindex;
     struct store_home_counters counters;

@@ -310,7 +310,8 @@ static struct echo *find_echo(const struct redis_store *store, const uint8_t *ke
 
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size)
 {
-    struct echo *echo = find_echo(store, key, size) == NULL ? heap_alloc(sizeof *echo + size) : NULL;
+    struct echo *echo =
+        find_echo(store, key, size) == NULL ? heap_alloc(sizeof *echo + size) : NULL;
     if (echo == NULL) {
         return; /* then the notice counts as somebody else's: that only drops more */
     }
@@ -445,8 +446,8 @@ struct store *redis_store_open(struct redis *redis, const struct resource *resou
     store->home = home;
     store->lane = HOME_KEYS;
     store->users = 1;
-    store->listener = (struct home_listener){
-        .on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
+    store->listener =
+        (struct home_listener){.on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
     list_init(&store->built_waiters);
     hash_table_init(&store->echoes);
     write_locks_init(&store->locks);

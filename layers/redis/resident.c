@@ -27,8 +27,8 @@
 enum resident_state { RESIDENT_AWAY, RESIDENT_LOADING, RESIDENT_LOADED };
 
 enum {
-    SCAN_COUNT = 1000,   /* keys that one SCAN looks at */
-    CONFLICTS_MAX = 3,   /* times that a key is read again because an identity is taken */
+    SCAN_COUNT = 1000, /* keys that one SCAN looks at */
+    CONFLICTS_MAX = 3, /* times that a key is read again because an identity is taken */
     REMOVED_AT_ONCE = 1000
 };
 
@@ -61,12 +61,12 @@ struct met {
 
 struct resident {
     enum resident_state state;
-    uint64_t load;      /* number of the last load */
-    size_t scans;       /* nodes whose SCAN is not at its end */
-    size_t load_reads;  /* reads of this load that are out */
-    bool failed;        /* this load lacks something */
+    uint64_t load;     /* number of the last load */
+    size_t scans;      /* nodes whose SCAN is not at its end */
+    size_t load_reads; /* reads of this load that are out */
+    bool failed;       /* this load lacks something */
     bool loaded_once;
-    bool tried;         /* a load has come to an end, good or bad */
+    bool tried; /* a load has come to an end, good or bad */
     struct hash_table reads;
     struct hash_table met;
     uint64_t lost_us;
@@ -512,8 +512,7 @@ int resident_ready(struct redis_store *store, struct error *error)
 
 bool resident_is_current(struct redis_store *store)
 {
-    return store->resident->state == RESIDENT_LOADED &&
-           home_is_current(store->home, store->lane);
+    return store->resident->state == RESIDENT_LOADED && home_is_current(store->home, store->lane);
 }
 
 bool resident_is_settled(const struct redis_store *store)

@@ -23,23 +23,26 @@ static void on_loose(struct home_command *command, const struct home_answer *ans
     redis_store_put(store);
 }
 
-/* Sends what stands in tx->bytes. */
-void commit_send_loose(struct transaction *tx, uint16_t slot)
+void redis_send_loose(struct redis_store *store, struct buffer *bytes, uint16_t slot)
 {
-    size_t size = tx->bytes.size;
-    struct loose_command *loose = tx->bytes.failed ? NULL : heap_alloc(sizeof *loose + size);
+    struct loose_command *loose = bytes->failed ? NULL : heap_alloc(sizeof *loose + bytes->size);
     if (loose != NULL) {
-        memcpy(loose->bytes, tx->bytes.bytes, size);
-        loose->store = redis_store_get(tx->store);
+        memcpy(loose->bytes, bytes->bytes, bytes->size);
+        loose->store = redis_store_get(store);
         loose->command = (struct home_command){.bytes = loose->bytes,
-                                               .size = size,
+                                               .size = bytes->size,
                                                .slot = slot,
                                                .node = HOME_NODE_OF_SLOT,
-                                               .lane = tx->store->lane,
+                                               .lane = store->lane,
                                                .done = on_loose};
-        home_send(tx->store->home, &loose->command);
+        home_send(store->home, &loose->command);
     }
-    buffer_truncate(&tx->bytes, 0);
+    buffer_truncate(bytes, 0);
+}
+
+void commit_send_loose(struct transaction *tx, uint16_t slot)
+{
+    redis_send_loose(tx->store, &tx->bytes, slot);
 }
 
 /* ---- Members of index sets ---- */

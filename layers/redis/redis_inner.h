@@ -142,6 +142,10 @@ struct read_claim {
     struct store_key key;
 };
 
+/* A member of an index set that is so old, and whose record does not bear it, is left
+ * over from a write that was not done, or from a record that went by itself. */
+enum { MEMBER_STALE_MS = 60 * 1000 };
+
 /* What a batch of `ranges` answers. */
 struct read_range {
     size_t count;
@@ -156,6 +160,11 @@ void redis_loaders_close(struct redis_store *store);
 
 int redis_fetch(struct fetch *fetch, struct error *error);
 void redis_fetch_end(struct fetch *fetch);
+
+/* ---- commit_members.c ---- */
+
+/* Sends a command (and empties the buffer) whose outcome nobody waits for. */
+void redis_send_loose(struct redis_store *store, struct buffer *bytes, uint16_t slot);
 
 /* ---- redis_write.c ---- */
 

@@ -32,8 +32,7 @@ static bool looks_at_one(const struct call *call)
            (writes && !options_given(&call->options, OPTION_IF));
 }
 
-/* The resource that a call names; NULL where it names none that there is. */
-static const struct resource *named_resource(const struct call *call)
+const struct resource *call_named_resource(const struct call *call)
 {
     struct reader in = call->params[0];
     size_t size = 0;
@@ -71,7 +70,7 @@ static bool waits(const struct call *call)
 {
     const struct list *writes = writes_of(call->engine, call->origin);
     const struct list *held = held_of(call->engine, call->origin);
-    const struct resource *resource = named_resource(call);
+    const struct resource *resource = call_named_resource(call);
     /* Of many writes in a row none has to look at all the others. */
     bool looks = resource == NULL || !keeps_order_itself(call, resource);
     for (const struct list *node = writes->next; looks && node != writes; node = node->next) {
@@ -97,8 +96,8 @@ bool call_is_held(struct call *call)
     if (list_empty(writes_of(engine, call->origin)) && list_empty(held_of(engine, call->origin))) {
         return false;
     }
-    if (call->parent != NULL || !waits(call)) {
-        return false; /* what a loader reads is no part of its connection's order */
+    if (!waits(call)) {
+        return false;
     }
     call->order.writes = call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY;
     call->order.held = true;
@@ -155,4 +154,18 @@ void call_order_end(struct call *call)
     if (ended) {
         release_held(call->engine, call->origin);
     }
+}
+
+bool call_catches_up(struct call *call)
+{
+    struct engine *engine = call->engine;
+    bool writes = call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY;
+    if (engine->redis == NULL || writes || call->kind == CALL_INVALIDATE) {
+        return false;
+    }
+    const struct resource *resource = looks_at_one(call) ? call_named_resource(call) : NULL;
+    const struct store *store = resource != NULL ? call->realm->stores[resource->position] : NULL;
+    call->catching_up = redis_must_catch_up(engine->redis, store, call->fresh) &&
+                        redis_catch_up_begin(engine->redis, &call->catch_up, &call->eval.asker);
+    return call->catching_up;
 }

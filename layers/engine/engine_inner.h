@@ -126,6 +126,11 @@ int call_take_fetched(struct call *call);
  * call begins. */
 bool call_is_held(struct call *call);
 bool call_waits_for_writes(struct engine *engine, uint64_t origin, const struct resource *resource);
+/* Whether a call must first wait until what is resident is up to date; it has begun
+ * to. Asked before the call begins. */
+bool call_catches_up(struct call *call);
+/* The resource that a call names; NULL where it names none that there is. */
+const struct resource *call_named_resource(const struct call *call);
 void call_write_begins(struct call *call);
 /* It writes no more, or waits no more: lets those go that waited. Harmless. */
 void call_order_end(struct call *call);

@@ -183,8 +183,8 @@ struct built_waiter {
 
 /* Whether it is known now; else `known` is called once it is (or cannot be found
  * out), unless the waiter is taken out of its list (it may be NULL: nobody waits).
- * In an empty home all indexes are marked as whole: there is nothing that they could
- * lack. */
+ * Where there is no record yet, all indexes are marked as whole: there is nothing that
+ * they could lack. */
 bool redis_built_ask(struct redis_store *store, struct built_waiter *waiter);
 /* As far as is known. With the error where it is not whole. */
 int redis_index_is_whole(const struct redis_store *store, const struct index *index,
@@ -200,8 +200,20 @@ void redis_built_forget(struct redis_store *store);
 int resident_open(struct redis_store *store, struct error *error);
 void resident_close(struct redis_store *store);
 int resident_ready(struct redis_store *store, struct error *error);
+/* What is wrong with the value of a key that does not fit; NULL where it fits. */
+const struct error *resident_fault(struct redis_store *store, const uint8_t *key, size_t size);
 bool resident_is_current(struct redis_store *store);
 bool resident_is_settled(const struct redis_store *store);
+/* Whether it is loaded, and its links are up, and yet it does not count as current. */
+bool resident_is_behind(const struct redis_store *store);
+/* Reads that are out now: `done` is called once, when all of these have come back (with
+ * none: at once). */
+struct resident_waiter {
+    struct list link;
+    uint64_t number; /* of the last read that it waits for */
+    void (*done)(struct resident_waiter *waiter);
+};
+void resident_wait(struct redis_store *store, struct resident_waiter *waiter);
 /* A write from here is done: the record as it is stored now, or NULL. */
 void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
                     const struct record *record);

@@ -356,6 +356,11 @@ static int store_ready_now(struct store *face, struct error *error)
     return resident_ready(redis_store_of(face), error);
 }
 
+static const struct error *store_fault_now(struct store *face, const uint8_t *key, size_t size)
+{
+    return resident_fault(redis_store_of(face), key, size);
+}
+
 static uint64_t store_invalidate(struct store *face, const uint8_t *key, size_t size)
 {
     struct redis_store *store = redis_store_of(face);
@@ -380,6 +385,7 @@ static void store_count(struct store *face, struct store_home_counters *counters
 static const struct store_ops face_ops = {.find = store_find};
 
 static const struct store_home_ops home_ops = {.ready = store_ready_now,
+                                               .fault = store_fault_now,
                                                .is_current = store_is_current_now,
                                                .known = store_known,
                                                .fetch = redis_fetch,

@@ -1,3 +1,4 @@
+#include <stddef.h>
 #include <string.h>
 
 #include "layers/redis/index_set.h"
@@ -36,8 +37,10 @@ enum {
 struct resident_read {
     struct home_command command;
     struct hash_table_node node; /* in resident->reads */
+    struct list link;            /* in resident->reads_in_order */
     struct redis_store *store;
-    uint64_t load; /* the number of the load that asked, 0: a notice did */
+    uint64_t number; /* by when it was sent */
+    uint64_t load;   /* the number of the load that asked, 0: a notice did */
     unsigned conflicts;
     size_t key_size;
     size_t name_size;
@@ -59,6 +62,14 @@ struct met {
     struct hash_table_node node;
 };
 
+/* A key whose value does not fit. */
+struct misfit {
+    struct hash_table_node node;
+    struct error error;
+    size_t size;
+    uint8_t key[];
+};
+
 struct resident {
     enum resident_state state;
     uint64_t load;     /* number of the last load */
@@ -68,7 +79,11 @@ struct resident {
     bool loaded_once;
     bool tried; /* a load has come to an end, good or bad */
     struct hash_table reads;
+    struct list reads_in_order; /* oldest first */
+    uint64_t read_number;       /* of the last one */
+    struct list waiters;        /* of struct resident_waiter, by number */
     struct hash_table met;
+    struct hash_table misfits;
     uint64_t lost_us;
 };
 
@@ -162,6 +177,58 @@ void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
     apply(store, key, size, record, 0);
 }
 
+/* ---- Values that do not fit ---- */
+
+static struct misfit *find_misfit(const struct resident *resident, const uint8_t *key, size_t size)
+{
+    if (resident->misfits.count == 0) {
+        return NULL;
+    }
+    struct hash_table_node *node = hash_table_find(&resident->misfits, hash_bytes(key, size));
+    for (; node != NULL; node = hash_table_next(node)) {
+        struct misfit *misfit = CONTAINER_OF(node, struct misfit, node);
+        if (misfit->size == size && memcmp(misfit->key, key, size) == 0) {
+            return misfit;
+        }
+    }
+    return NULL;
+}
+
+const struct error *resident_fault(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    const struct misfit *misfit = find_misfit(store->resident, key, size);
+    return misfit != NULL ? &misfit->error : NULL;
+}
+
+/* What a key's value is now: it fits (NULL), or why not. */
+static void note_fault(struct resident *resident, const uint8_t *key, size_t size,
+                       const struct error *error)
+{
+    struct misfit *misfit = find_misfit(resident, key, size);
+    if (misfit != NULL) {
+        hash_table_remove(&resident->misfits, &misfit->node);
+        heap_free(misfit);
+    }
+    misfit = error != NULL ? heap_alloc(sizeof *misfit + size) : NULL;
+    if (misfit != NULL) {
+        misfit->error = *error;
+        misfit->size = size;
+        memcpy(misfit->key, key, size);
+        hash_table_insert(&resident->misfits, &misfit->node, hash_bytes(key, size));
+    }
+}
+
+static void forget_misfits(struct resident *resident)
+{
+    for (size_t i = 0; resident->misfits.count > 0 && i <= resident->misfits.mask; i++) {
+        while (resident->misfits.buckets[i] != NULL) {
+            struct misfit *misfit = CONTAINER_OF(resident->misfits.buckets[i], struct misfit, node);
+            hash_table_remove(&resident->misfits, &misfit->node);
+            heap_free(misfit);
+        }
+    }
+}
+
 /* ---- Reading a key ---- */
 
 static struct resident_read *find_read(const struct resident *resident, const uint8_t *key,
@@ -179,15 +246,44 @@ static struct resident_read *find_read(const struct resident *resident, const ui
 
 static void load_go_on(struct redis_store *store);
 
+/* Those who wait for reads that are all back. */
+static void tell_waiters(struct resident *resident)
+{
+    while (!list_empty(&resident->waiters)) {
+        struct resident_waiter *waiter =
+            CONTAINER_OF(resident->waiters.next, struct resident_waiter, link);
+        const struct list *oldest = resident->reads_in_order.next;
+        if (oldest != &resident->reads_in_order &&
+            ((const struct resident_read *)(const void *)((const char *)oldest -
+                                                          offsetof(struct resident_read, link)))
+                    ->number <= waiter->number) {
+            return;
+        }
+        list_remove(&waiter->link);
+        waiter->done(waiter);
+    }
+}
+
+void resident_wait(struct redis_store *store, struct resident_waiter *waiter)
+{
+    waiter->number = store->resident->read_number;
+    list_append(&store->resident->waiters, &waiter->link);
+    tell_waiters(store->resident);
+}
+
 static void read_end(struct resident_read *read)
 {
     struct redis_store *store = read->store;
     bool of_load = store->resident != NULL && read->load == store->resident->load;
+    list_remove(&read->link);
     buffer_release(&read->bytes);
     heap_free(read);
     if (of_load) {
         store->resident->load_reads--;
         load_go_on(store);
+    }
+    if (store->resident != NULL) {
+        tell_waiters(store->resident);
     }
     redis_store_put(store);
 }
@@ -221,6 +317,7 @@ static void on_read(struct home_command *command, const struct home_answer *answ
         resident->failed = true;
     }
     if (status == 0 || status == -CODE_INVALID_VALUE) {
+        note_fault(resident, read->key, read->key_size, status < 0 ? &error : NULL);
         apply(store, read->key, read->key_size, stored.record, read->conflicts);
     }
     arena_release(&arena);
@@ -259,6 +356,8 @@ static void read_key(struct redis_store *store, const uint8_t *key, size_t size,
                                           .done = on_read};
     buffer_release(&name);
     hash_table_insert(&resident->reads, &read->node, hash_bytes(key, size));
+    read->number = ++resident->read_number;
+    list_append(&resident->reads_in_order, &read->link);
     resident->load_reads += load == resident->load;
     home_send(store->home, &read->command);
 }
@@ -436,6 +535,7 @@ static void load_start(struct redis_store *store)
     resident->scans = 1; /* this function */
     resident->load_reads = 0;
     forget_met(resident);
+    forget_misfits(resident);
     for (uint16_t node = 0; node < nodes; node++) {
         struct resident_scan *scan = heap_zero(1, sizeof *scan);
         if (scan == NULL) {
@@ -515,6 +615,14 @@ bool resident_is_current(struct redis_store *store)
     return store->resident->state == RESIDENT_LOADED && home_is_current(store->home, store->lane);
 }
 
+bool resident_is_behind(const struct redis_store *store)
+{
+    uint64_t lost_us;
+    return store->resident->state == RESIDENT_LOADED &&
+           !home_is_current(store->home, store->lane) &&
+           home_is_up(store->home, store->lane, 0, &lost_us);
+}
+
 bool resident_is_settled(const struct redis_store *store)
 {
     uint64_t lost_us;
@@ -531,7 +639,10 @@ int resident_open(struct redis_store *store, struct error *error)
         return -CODE_OVERLOADED;
     }
     hash_table_init(&store->resident->reads);
+    list_init(&store->resident->reads_in_order);
+    list_init(&store->resident->waiters);
     hash_table_init(&store->resident->met);
+    hash_table_init(&store->resident->misfits);
     return 0;
 }
 
@@ -542,8 +653,14 @@ void resident_close(struct redis_store *store)
         return;
     }
     forget_met(resident);
+    forget_misfits(resident);
+    hash_table_release(&resident->misfits);
     hash_table_release(&resident->met);
     hash_table_release(&resident->reads); /* what is out is not looked for any more */
+    list_remove(&resident->reads_in_order);
+    resident->read_number = 0;
+    list_init(&resident->reads_in_order);
+    tell_waiters(resident);
     heap_free(resident);
     store->resident = NULL;
 }

@@ -32,7 +32,7 @@ enum transaction_stage {
 };
 
 enum {
-    TX_TRIES_MAX = 8,             /* compare-and-sets that others were faster than */
+    TX_TRIES_MAX = 8,            /* compare-and-sets that others were faster than */
     TX_DEADLINE_MS = 10 * 1000,  /* a record is set so long after its members, or not at all
                                     (MEMBER_STALE_MS is far beyond that) */
     TX_CLAIM_LEASE_MS = 2 * 1000 /* a claim whose record does not bear it is a write under way */

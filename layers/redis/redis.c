@@ -132,6 +132,8 @@ bool redis_turn(struct redis *redis)
             more |= near_cache_turn(store->cache, oldest);
             store->store.counters.records = near_cache_count(store->cache);
             store->store.counters.bytes = near_cache_bytes(store->cache);
+        } else if (store->resident != NULL) {
+            resident_turn(store);
         }
     }
     for (unsigned i = 0; i < redis->home_count; i++) {

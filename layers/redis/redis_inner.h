@@ -219,6 +219,8 @@ void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
                     const struct record *record);
 void resident_notice(struct redis_store *store, const uint8_t *key, size_t size);
 void resident_lost(struct redis_store *store);
+/* At the end of each turn: a load that failed is begun again after a while. */
+void resident_turn(struct redis_store *store);
 void resident_ready_again(struct redis_store *store);
 
 #endif

@@ -56,9 +56,30 @@ static void on_ready(struct home_listener *listener, enum home_lane lane)
     append(f->notes, "ready%d ", (int)lane);
 }
 
-void home_fixture_idle(uv_timer_t *timer)
+static void on_patience(uv_timer_t *timer)
 {
     (void)timer;
+}
+
+/* A home alone does not keep the loop going: something must. */
+void home_fixture_turn(struct home_fixture *f)
+{
+    assert_int_equal(uv_timer_start(&f->patience, on_patience, 1, 1), 0);
+    uv_run(&f->loop, UV_RUN_ONCE);
+    assert_int_equal(uv_timer_stop(&f->patience), 0);
+}
+
+uint64_t home_fixture_until_ms(void)
+{
+    return (uv_hrtime() / 1000000) + HOME_WAIT_MS;
+}
+
+void home_fixture_wait(struct home_fixture *f, uint64_t until_ms, const char *what)
+{
+    if (uv_hrtime() / 1000000 > until_ms) {
+        fail_msg("%s never came; told: %s; log: %s", what, f->notes, f->log);
+    }
+    home_fixture_turn(f);
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -121,7 +142,6 @@ void home_fixture_close(struct home_fixture *f, uint64_t wait_us)
     if (f->home != NULL) {
         home_unlisten(&f->listener);
         home_close(f->home, wait_us, on_closed, f);
-        uv_timer_stop(&f->patience);
         uv_run(&f->loop, UV_RUN_DEFAULT);
         assert_true(f->closed);
         home_free(f->home);

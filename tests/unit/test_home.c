@@ -489,14 +489,13 @@ static void lacks_memory_later(void **state)
     for (unsigned round = 0; round < 120; round++) {
         home_fixture_create(&home);
         begin();
-        uv_timer_start(&home.patience, home_fixture_idle, 1, 1);
         for (unsigned i = 0; i < round / 3; i++) {
-            uv_run(&home.loop, UV_RUN_ONCE);
+            home_fixture_turn(&home);
             pump();
         }
         struct home_call *call = home_fixture_send(&home, HOME_KEYS, "PING");
         heap_fail_at(round % 3);
-        uv_run(&home.loop, UV_RUN_ONCE);
+        home_fixture_turn(&home);
         heap_fail_at(-1);
         WAIT_FOR(call->done);
         WAIT_FOR(home_is_current(home.home, HOME_KEYS));

@@ -87,8 +87,10 @@ static void replace_masters(struct home *home, struct home_node *masters[SLOTS_N
     home->map = fresh;
     home->master_count = fresh->node_count;
     for (uint16_t i = 0; i < home->master_count; i++) {
-        home->masters[i] = masters[i];
-        masters[i]->position = i;
+        struct home_node *node = masters[i];
+        CHECK(node != NULL);
+        home->masters[i] = node;
+        node->position = i;
     }
 }
 

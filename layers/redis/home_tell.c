@@ -183,7 +183,7 @@ void home_stats(const struct home *home, struct buffer *out)
     for (enum home_lane lane = 0; lane < HOME_LANE_COUNT; lane++) {
         trusted = trusted && (!home_has_lane(home, lane) || home_is_current(home, lane));
     }
-    write_map(out, 13);
+    write_map(out, 12);
     write_text(out, "state");
     write_text(out, state_text(home));
     write_text(out, "tracking");

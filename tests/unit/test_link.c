@@ -622,7 +622,7 @@ static void pings(void **state)
 static void pings_are_bounded(void **state)
 {
     struct fixture *f = *state;
-    f->options.timeout_us = 100 * 1000000;
+    f->options.timeout_us = 100 * (uint64_t)1000000;
     be_up(f);
     for (unsigned i = 0; i < 3 * LEASE_PINGS_MAX; i++) {
         tick(f, LEASE_PING_US);

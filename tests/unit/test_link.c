@@ -355,6 +355,21 @@ static void greets_with_all(void **state)
     buffer_release(&prefixes);
 }
 
+static void logs_in_without_a_password(void **state)
+{
+    struct fixture *f = *state;
+    snprintf(f->options.user, HOME_WORD_MAX, "me");
+    f->settings.tracking = LINK_UNTRACKED;
+    accept_link(f);
+    expect(f, "*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$0\r\n\r\n");
+    say(f, HELLO_SAYS);
+    expect(f, PING INFO);
+    say(f, "+PONG\r\n" INFO_SAYS);
+    WAIT_FOR(f, f->ups == 1);
+    assert_false(f->link.tracking_refused);
+    assert_int_equal(f->link.lease.cover, 0);
+}
+
 static void speaks_resp2(void **state)
 {
     struct fixture *f = *state;
@@ -836,6 +851,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(greets),
         TEST(greets_with_all),
+        TEST(logs_in_without_a_password),
         TEST(speaks_resp2),
         TEST(is_refused),
         TEST(has_wrong_password),

@@ -682,6 +682,25 @@ static void has_deadlines(void **state)
     assert_int_equal(f->link.timeouts, 1);
 }
 
+/* The answer is there, but the loop stood still and has not read it. */
+static void outlives_a_long_turn(void **state)
+{
+    struct fixture *f = *state;
+    be_up(f);
+    send_one(f, 'a');
+    send_one(f, 'b');
+    link_flush(&f->link);
+    expect(f, GET GET);
+    say(f, ":1\r\n");
+    tick(f, 5000000);
+    assert_int_equal(f->link.state, LINK_UP);
+    WAIT_FOR(f, sents[0].calls == 1);
+    /* The other one has not come; slow turns alone do not save it. */
+    tick(f, 5000000);
+    expect_down(f, "no answer within the time allowed");
+    assert_string_equal(f->notes, "a=1 b:lost ");
+}
+
 /* ---- Addresses ---- */
 
 static void is_not_there(void **state)
@@ -871,6 +890,7 @@ int main(void)
         TEST(pings_are_bounded),
         TEST(has_a_deadline_to_connect),
         TEST(has_deadlines),
+        TEST(outlives_a_long_turn),
         TEST(is_not_there),
         TEST(goes_by_name),
         TEST(goes_to_another_node),

@@ -80,10 +80,13 @@ static const char claim_script[] =
     "redis.call('SET', KEYS[1], ARGV[1] .. '@' .. string.format('%d', ms))\n"
     "return own and -ms or ms\n";
 
-/* Takes a claim away if it is exactly this. */
+/* Takes a claim away if it is exactly this, or gives it back to whom it was taken from
+ * (ARGV[2], "" for nobody). */
 static const char release_script[] =
-    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end\n"
-    "return 0\n";
+    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+    "if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end\n"
+    "redis.call('SET', KEYS[1], ARGV[2])\n"
+    "return 1\n";
 
 static uint64_t wall_ms(void)
 {
@@ -312,19 +315,24 @@ static void look_at_claim(struct transaction *tx, struct claim_change *change)
 }
 
 /* One that was taken in vain stays where it was the record's before: the write that
- * was faster may be the one that bears it. Where none does, it can be taken over. */
+ * was faster may be the one that bears it. Where none does, it can be taken over. And
+ * one that was another record's, which was to give it up in this write, is that one's
+ * again. */
 static void release_claim(struct transaction *tx, const struct claim_change *change)
 {
     if (change->value_size == 0 || (change->takes && change->shared)) {
         return;
     }
+    bool taken_over = change->takes && change->again;
     buffer_truncate(&tx->bytes, 0);
-    resp_command(&tx->bytes, 5);
+    resp_command(&tx->bytes, 6);
     resp_word_text(&tx->bytes, "EVAL");
     resp_word_text(&tx->bytes, release_script);
     resp_word_text(&tx->bytes, "1");
     resp_word(&tx->bytes, change->name, change->name_size);
     resp_word(&tx->bytes, change->value, change->value_size);
+    resp_word(&tx->bytes, taken_over ? change->other : (const uint8_t *)"",
+              taken_over ? change->other_size : 0);
     send_loose(tx, change->slot);
 }
 

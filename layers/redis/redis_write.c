@@ -129,12 +129,17 @@ void tx_unlock(struct transaction *tx)
     }
 }
 
-void tx_forget(struct transaction *tx)
+void tx_forget_values(struct transaction *tx)
 {
-    tx_unlock(tx);
-    hash_table_clear(&tx->views);
+    LIST_EACH(node, &tx->order)
+    {
+        struct view *view = CONTAINER_OF(node, struct view, link);
+        view->known = false;
+        view->staged = false;
+        view->record = NULL;
+        view->stored = (struct stored_value){0};
+    }
     hash_table_clear(&tx->claims);
-    list_init(&tx->order);
     list_init(&tx->claim_order);
 }
 

@@ -160,8 +160,8 @@ static void on_loads(struct loads *loads)
     go_on(call, status, true);
 }
 
-/* A step that had to wait goes on: the start itself, the records of the keys, or a
- * write. */
+/* A step that had to wait goes on: the start itself, the records of the keys, a
+ * write, or a reindex. */
 static int run_waiting(struct call *call)
 {
     int status;
@@ -169,6 +169,8 @@ static int run_waiting(struct call *call)
         status = call_start_held(call);
     } else if (call->writing != NULL) {
         status = call_write_home(call);
+    } else if (call->reindexing != NULL) {
+        status = call_reindex(call);
     } else {
         status = call_take_fetched(call);
         status = status < 0 ? status : after_search(call);
@@ -186,7 +188,7 @@ static bool needs_task(const struct call *call)
 static bool call_run(struct task *task, uint64_t *budget)
 {
     struct call *call = CONTAINER_OF(task, struct call, task);
-    if (call->order.held || call->writing != NULL || call->fetching) {
+    if (call->order.held || call->writing != NULL || call->reindexing != NULL || call->fetching) {
         *budget -= *budget > 0;
         int status = run_waiting(call);
         go_on(call, status, needs_task(call));
@@ -293,6 +295,8 @@ static int start_kind(struct call *call)
         return status < 0                       ? status
                : call_store(call)->home != NULL ? call_write_home(call)
                                                 : call_write(call);
+    case CALL_REINDEX:
+        return call_reindex(call);
     case CALL_INVALIDATE:
     case CALL_KIND_COUNT:
         break;
@@ -376,6 +380,7 @@ static void stop(struct call *call)
     }
     fetch_end(&call->fetch);
     call_write_home_end(call);
+    call_reindex_end(call);
     call_order_end(call);
     task_withdraw(&call->task);
     list_remove(&call->link);

@@ -64,7 +64,9 @@ struct item_command {
 
 /* KEYS[1] is the claim, ARGV[1] the value without its time, ARGV[2] the primary key
  * that it begins with, ARGV[3] another record's value that may be replaced ("" for
- * none). Answers 1, or what another record has there, and its age. */
+ * none). Answers 1, or what another record has there, and its age. What it puts there
+ * is of no age: no write of the record is under way, so that whoever finds that the
+ * record does not bear it may take it over at once. */
 static const char claim_script[] =
     "local now = redis.call('TIME')\n"
     "local ms = now[1] * 1000 + math.floor(now[2] / 1000)\n"
@@ -74,7 +76,7 @@ static const char claim_script[] =
     "  local since = tonumber(string.match(there, '@(%d+)$') or '0')\n"
     "  return {there, ms - since}\n"
     "end\n"
-    "redis.call('SET', KEYS[1], ARGV[1] .. '@' .. string.format('%d', ms))\n"
+    "redis.call('SET', KEYS[1], ARGV[1] .. '@0')\n"
     "return 1\n";
 
 /* ---- Commands ---- */

@@ -161,6 +161,23 @@ class Reindex(redis_server.RedisCase):
         self.assertIsNone(self.by_email(client, "1@x"))
         self.assertEqual(redis.call("GET", claims[1]), kept)
 
+    def test_claims_and_members_that_are_none(self):
+        redis = self.redis()
+        client = self.start_relatad(schema(), {"main": redis}).connect()
+        client.call("create", "ticket", fields_of(0))
+        redis.call(*hset(2))
+        for junk in (b"", b"\xc0", b"\xc3", b"\xa3abc", b"\xcb" + bytes(8), b"\x93\1\2\3",
+                     b"\xcf" + b"\xff" * 8, b"\xc1", b"\xcd\1"):
+            with self.subTest(junk):
+                redis.call("SET", "relata:id:ticket:email:2%40x", junk)
+                redis.call("ZADD", "relata:ix:ticket:status,priority:open", 0,
+                           b"\1\x80\0\0\0\0\0\0\2" + junk)
+                self.assertIsNone(self.by_email(client, "2@x"))
+                self.assertEqual(self.ids(client)[0], 0)
+                self.assertEqual(client.call("reindex", "ticket"), {"records": 2, "misfits": 0})
+                self.assertEqual(self.by_email(client, "2@x")["id"], 2)
+                self.assertEqual(self.ids(client), [0, 2])
+
     def test_values_that_do_not_fit(self):
         redis = self.redis()
         redis.client().pipeline([hset(i) for i in range(30)] +

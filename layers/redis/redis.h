@@ -74,6 +74,23 @@ int redis_reindex_start(struct store *store, redis_reindexed *done, void *contex
  * before that only. */
 void redis_reindex_forget(struct redis_reindex *reindex);
 
+/* Waits until what is resident shows all that was written before: each node that it is
+ * loaded from has answered since, and what it told of is read. Embedded. */
+struct redis_catch_up {
+    struct asker asker;
+    struct catching *state; /* NULL: it is not under way */
+};
+
+/* Whether a call has to: it is `fresh`, or what is resident does not count as current
+ * though its home is up (the daemon was busy, or the network slow). `store` alone, or
+ * any (NULL). */
+bool redis_must_catch_up(const struct redis *redis, const struct store *store, bool fresh);
+/* The asker's task waits. False where memory lacks: then nothing was begun. */
+bool redis_catch_up_begin(struct redis *redis, struct redis_catch_up *wait,
+                          const struct asker *asker);
+/* Ends it, also in mid-way. Idempotent; harmless where it was not begun (zeroed). */
+void redis_catch_up_end(struct redis_catch_up *wait);
+
 /* At the end of each of the engine's turns: what was sent leaves, what nobody needs
  * is freed. True where there is more to do at once. */
 bool redis_turn(struct redis *redis);

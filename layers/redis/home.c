@@ -276,7 +276,13 @@ static void on_answer(struct link_command *wire, enum link_outcome outcome,
     answer.cover = link->lease.cover;
     answer.error.code = CODE_OK;
     answer.error.message[0] = '\0';
+    home->moment = link->moment;
     end_command(command, &answer);
+}
+
+uint64_t home_moment(const struct home *home)
+{
+    return home->moment;
 }
 
 bool home_put(struct home_command *command, struct home_line *line)
@@ -313,6 +319,7 @@ void home_send(struct home *home, struct home_command *command)
     *own = (struct home_errand){.home = home};
     own->wire.deadline_us = home_now(home) + home->options.timeout_us;
     own->wire.done = on_answer;
+    own->wire.untracked = command->untracked;
     home->commands++;
     home->waiting++;
     struct home_node *node = node_for(home, command);

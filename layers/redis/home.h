@@ -64,6 +64,7 @@ struct home_command {
     uint16_t slot; /* slot_of_key; of no meaning without a Cluster */
     uint16_t node; /* HOME_NODE_OF_SLOT, or a node's number (home_node_count) */
     enum home_lane lane;
+    bool untracked; /* what it reads is not to be watched by the lane */
     /* Called once, never from inside home_send. */
     void (*done)(struct home_command *command, const struct home_answer *answer);
     /* home.c's own. */
@@ -126,6 +127,11 @@ void home_flush(struct home *home);
  * of it cannot count as current (no tracking, link lost, lease lapsed). What was
  * read under a cover counts as long as this says the same. */
 uint64_t home_cover(const struct home *home, enum home_lane lane, uint16_t slot);
+
+/* Of what is being answered or told of just now: another number from each answer of a
+ * link on, so that of a notice and an answer it says whether another answer came between
+ * them. */
+uint64_t home_moment(const struct home *home);
 
 /* Whether all nodes' sessions of the lane are trusted now. */
 bool home_is_current(const struct home *home, enum home_lane lane);

@@ -92,6 +92,7 @@ struct home {
     enum home_told told;
     bool refusal_told; /* of tracking */
     uint64_t lost_us;
+    uint64_t moment;    /* of the link whose answer or notice is told just now */
     struct error fault; /* the last one of any link */
 
     uint64_t commands;

@@ -38,6 +38,7 @@ static void on_enter(void *context)
 static void on_notice(struct link *link, const uint8_t *key, size_t size)
 {
     struct home_line *line = line_of(link);
+    line->node->home->moment = link->moment;
     home_tell_notice(line->node->home, line->lane, key, size);
 }
 

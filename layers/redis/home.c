@@ -437,6 +437,7 @@ static void on_timer(uv_timer_t *timer)
     struct home *home = timer->data;
     home->world.enter(home->world.context);
     uint64_t now_us = home_now(home);
+    home_nodes_prune(home);
     if (!home->links_closing && home->map != NULL) {
         home_cluster_tick(home, now_us);
     }

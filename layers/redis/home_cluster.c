@@ -17,7 +17,7 @@ enum {
     MAP_EVERY_US = 1000 * 1000,
     MAP_SILENT_US = 300 * 1000, /* then another node is asked */
     MAP_PAUSE_US = 100 * 1000,  /* between two questions, whatever happens */
-    GUEST_US = 10 * 1000 * 1000,
+    GUEST_US = 2 * 1000 * 1000,
     LEAVING_US = 1000 * 1000, /* for a former master's last answers */
     TRIES_MAX = 16,
     AGAIN_FIRST_US = 10 * 1000,
@@ -128,7 +128,6 @@ static void take_map(struct home *home)
     replace_masters(home, masters, now_us);
     renew_sessions(home);
     home_log_slots(home);
-    home_nodes_prune(home);
     tick_masters(home, now_us);
     home_check_ready(home);
     home_run_parked(home, NULL);

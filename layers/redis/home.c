@@ -307,6 +307,16 @@ static struct home_node *node_for(const struct home *home, const struct home_com
     return command->node < home->master_count ? home->masters[command->node] : NULL;
 }
 
+/* Opens it where it never was. */
+static bool is_opening(struct home_line *line)
+{
+    const struct link *link = &line->link;
+    if (link->state == LINK_IDLE && line->failures == 0 && line->node->home->opened) {
+        home_line_tick(line, home_now(line->node->home));
+    }
+    return link->state != LINK_IDLE && link->state != LINK_UP && link->state != LINK_CLOSING;
+}
+
 void home_send(struct home *home, struct home_command *command)
 {
     struct home_errand *own = &command->own;
@@ -315,13 +325,16 @@ void home_send(struct home *home, struct home_command *command)
     own->wire.done = on_answer;
     home->commands++;
     home->waiting++;
+    home->raw = home->raw || command->lane == HOME_RAW;
     struct home_node *node = node_for(home, command);
     if (home->closing) {
         home_refuse(command, REFUSAL_CLOSING);
-    } else if (!home_has_lane(home, command->lane)) {
+    } else if (!home_opens_lane(home, command->lane)) {
         home_refuse(command, REFUSAL_LANE);
     } else if (node == NULL) {
         home_refuse(command, home_knows_map(home) ? REFUSAL_NO_SLOT : REFUSAL_DOWN);
+    } else if (command->lane == HOME_RAW && is_opening(&node->lines[HOME_RAW])) {
+        home_park(command, node);
     } else if (!link_is_up(&node->lines[command->lane].link)) {
         home_refuse(command, REFUSAL_DOWN);
     } else if (!home_put(command, &node->lines[command->lane])) {

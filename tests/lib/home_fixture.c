@@ -220,7 +220,7 @@ static struct token find(const struct home_fixture *f, struct buffer *out, const
     struct reader in = reader_of(out->bytes, out->size);
     struct token map = reader_next(&in);
     assert_int_equal(map.kind, TOKEN_MAP);
-    assert_int_equal(map.count, 13);
+    assert_int_equal(map.count, 12);
     for (uint32_t i = 0; i < map.count; i++) {
         struct token key = reader_next(&in);
         struct token value = reader_next(&in);

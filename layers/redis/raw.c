@@ -43,42 +43,24 @@ struct refused {
 };
 
 static const struct refused refused[] = {
-    {"multi", NULL, LASTS},
-    {"exec", NULL, LASTS},
-    {"discard", NULL, LASTS},
-    {"watch", NULL, LASTS},
-    {"unwatch", NULL, LASTS},
-    {"select", NULL, LASTS},
-    {"hello", NULL, LASTS},
-    {"auth", NULL, LASTS},
-    {"quit", NULL, LASTS},
-    {"reset", NULL, LASTS},
-    {"asking", NULL, LASTS},
-    {"readonly", NULL, LASTS},
-    {"readwrite", NULL, LASTS},
-    {"client", "reply", LASTS},
-    {"client", "tracking", LASTS},
-    {"client", "caching", LASTS},
-    {"script", "debug", LASTS},
-    {"subscribe", NULL, STREAMS},
-    {"psubscribe", NULL, STREAMS},
-    {"ssubscribe", NULL, STREAMS},
-    {"unsubscribe", NULL, STREAMS},
-    {"punsubscribe", NULL, STREAMS},
-    {"sunsubscribe", NULL, STREAMS},
-    {"monitor", NULL, STREAMS},
-    {"sync", NULL, STREAMS},
-    {"psync", NULL, STREAMS},
-    {"replconf", NULL, STREAMS},
-    {"blpop", NULL, WAITS},
-    {"brpop", NULL, WAITS},
-    {"brpoplpush", NULL, WAITS},
-    {"blmove", NULL, WAITS},
-    {"blmpop", NULL, WAITS},
-    {"bzpopmin", NULL, WAITS},
-    {"bzpopmax", NULL, WAITS},
-    {"bzmpop", NULL, WAITS},
-    {"wait", NULL, WAITS},
+    {"multi", NULL, LASTS},          {"exec", NULL, LASTS},
+    {"discard", NULL, LASTS},        {"watch", NULL, LASTS},
+    {"unwatch", NULL, LASTS},        {"select", NULL, LASTS},
+    {"hello", NULL, LASTS},          {"auth", NULL, LASTS},
+    {"quit", NULL, LASTS},           {"reset", NULL, LASTS},
+    {"asking", NULL, LASTS},         {"readonly", NULL, LASTS},
+    {"readwrite", NULL, LASTS},      {"client", "reply", LASTS},
+    {"client", "tracking", LASTS},   {"client", "caching", LASTS},
+    {"script", "debug", LASTS},      {"subscribe", NULL, STREAMS},
+    {"psubscribe", NULL, STREAMS},   {"ssubscribe", NULL, STREAMS},
+    {"unsubscribe", NULL, STREAMS},  {"punsubscribe", NULL, STREAMS},
+    {"sunsubscribe", NULL, STREAMS}, {"monitor", NULL, STREAMS},
+    {"sync", NULL, STREAMS},         {"psync", NULL, STREAMS},
+    {"replconf", NULL, STREAMS},     {"blpop", NULL, WAITS},
+    {"brpop", NULL, WAITS},          {"brpoplpush", NULL, WAITS},
+    {"blmove", NULL, WAITS},         {"blmpop", NULL, WAITS},
+    {"bzpopmin", NULL, WAITS},       {"bzpopmax", NULL, WAITS},
+    {"bzmpop", NULL, WAITS},         {"wait", NULL, WAITS},
     {"waitaof", NULL, WAITS},
 };
 
@@ -296,8 +278,7 @@ static struct home *find_home(const struct redis *redis, const char *name, struc
 }
 
 int redis_raw_send(struct redis *redis, const struct redis_raw_command *command,
-                   redis_raw_done *done, void *context, struct redis_raw **out,
-                   struct error *error)
+                   redis_raw_done *done, void *context, struct redis_raw **out, struct error *error)
 {
     uint64_t allowed = redis->engine.limits->frame_bytes;
     struct home *home = find_home(redis, command->home, error);

@@ -1,9 +1,11 @@
 /* A module that sends the Redis command of its options, `times` times, and shows what
  * came: each source gets one ticket, whose `seen` has the reply, or [code, message].
  * The option `do` says what else: `answer` answers before anything comes, `never`
- * does not answer. */
+ * does not answer, `thread` sends it from another thread, `no_size` and `no_batch` do
+ * not say which size and which batch. */
 #include <relata_module.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +70,38 @@ static void on_reply(void *data, uint64_t batch, const struct relata_result *res
     free(wanted);
 }
 
+static int is(const struct state *state, const char *word)
+{
+    return strcmp(state->word, word) == 0;
+}
+
+struct sending {
+    const struct state *state;
+    uint64_t batch;
+    const struct relata_redis_command *command;
+    struct wanted *wanted;
+    int code;
+};
+
+static void *send_one(void *data)
+{
+    struct sending *sending = data;
+    const struct relata_host *host = sending->state->host;
+    sending->code = host->redis(host, sending->batch, sending->command, on_reply, sending->wanted);
+    return NULL;
+}
+
+static int send_it(struct sending *sending)
+{
+    pthread_t thread;
+    if (!is(sending->state, "thread")) {
+        send_one(sending);
+    } else if (pthread_create(&thread, NULL, send_one, sending) == 0) {
+        pthread_join(thread, NULL);
+    }
+    return sending->code;
+}
+
 static void load(void *data, uint64_t batch, size_t count)
 {
     const struct state *state = data;
@@ -87,11 +121,15 @@ static void load(void *data, uint64_t batch, size_t count)
         command.key = state->key;
         command.key_size = strlen(state->key);
     }
-    if (strcmp(state->word, "no_size") == 0) {
+    if (is(state, "no_size")) {
         command.struct_size = 0;
     }
+    struct sending sending = {.state = state,
+                              .batch = is(state, "no_batch") ? 0 : batch,
+                              .command = &command,
+                              .wanted = wanted};
     for (int64_t i = 0; i < state->times; i++) {
-        int code = host->redis(host, batch, &command, on_reply, wanted);
+        int code = send_it(&sending);
         if (code != RELATA_MODULE_OK) {
             char text[640];
             snprintf(text, sizeof text, "%d after %lld: %s", code, (long long)i,
@@ -101,7 +139,7 @@ static void load(void *data, uint64_t batch, size_t count)
             return;
         }
     }
-    if (strcmp(state->word, "answer") == 0) {
+    if (is(state, "answer")) {
         answer(state, batch, count, "\xc0", 1);
         free(wanted);
     }

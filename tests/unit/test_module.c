@@ -481,6 +481,29 @@ static void reads_end_with_their_batch(void **state)
     assert_false(said("module_answered_late"));
 }
 
+/* With one: tests/integration/test_modules_redis.py. */
+static void commands_need_a_redis(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INIT;
+    open_with("{do: list}", NOBODY);
+    static const struct {
+        const char *options;
+        const char *message;
+    } cases[] = {
+        {"{command: [PING]}", "-2 after 0: the configuration names no Redis"},
+        {"{command: [PING], do: no_size}", "-2 after 0: a Redis command lacks its size"},
+        {"{command: [PING], do: no_batch}", "-1 after 0: batch 0 is not out"},
+        {"{command: [PING], do: thread}", "-5 after 0: "},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        assert_int_equal(use("tests/modules/redis_reader.so", cases[i].options, NOBODY, &error), 0);
+        const char *answer = load_one();
+        assert_begins(answer, "loader_failed: module redis_reader.so: ");
+        assert_non_null(strstr(answer, cases[i].message));
+    }
+}
+
 /* ---- Those that do not behave ---- */
 
 static void a_second_answer_is_ignored(void **state)
@@ -780,6 +803,7 @@ int main(void)
         TEST(modules_read_by_every_method),
         TEST(wrong_reads_are_told),
         TEST(reads_end_with_their_batch),
+        TEST(commands_need_a_redis),
         TEST(a_second_answer_is_ignored),
         TEST(what_never_comes_is_a_timeout),
         TEST(what_comes_after_cancel_is_late),

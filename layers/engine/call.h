@@ -11,6 +11,7 @@
 #include "layers/query/eval.h"
 #include "layers/query/query.h"
 #include "layers/query/search.h"
+#include "layers/redis/redis.h"
 #include "layers/task.h"
 #include "protocol/base/arena.h"
 #include "protocol/base/buffer.h"
@@ -124,6 +125,8 @@ struct call {
     bool fetching;           /* it waits for them */
     struct writing *writing; /* a write that is judged here and done there */
     struct call_order order;
+    struct redis_catch_up catch_up;
+    bool catching_up; /* what is resident of homes elsewhere is to be waited for first */
     struct task task;
     struct buffer rendered; /* of long answers */
     size_t rendered_count;

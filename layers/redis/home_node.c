@@ -63,7 +63,6 @@ static void on_up(struct link *link)
 static void note_fault(struct home *home, const struct home_line *line, const struct error *error,
                        uint64_t now_us)
 {
-    home->fault = *error;
     home->settled[line->lane] = true;
     if (line->lane == HOME_RAW) {
         return;
@@ -73,6 +72,7 @@ static void note_fault(struct home *home, const struct home_line *line, const st
         memset(home->settled, true, sizeof(home->settled));
     }
     if (home_node_is_master(line->node) || !home_knows_map(home)) {
+        home->fault = *error;
         home_log_lost(home, now_us);
     }
 }
@@ -258,6 +258,7 @@ void home_check_ready(struct home *home)
         all = all && (ready || !home_has_lane(home, lane));
     }
     if (all) {
+        error_clear(&home->fault);
         home_log_up(home, home_now(home));
     }
     for (enum home_lane lane = 0; lane < HOME_LANE_COUNT; lane++) {

@@ -151,8 +151,7 @@ const struct index *index_set_of_name(const struct resource *resource, const voi
         const struct index *index = &resource->indexes[i];
         buffer_truncate(&prefix, 0);
         put_set_prefix(resource, index, &prefix);
-        if (!prefix.failed && size >= prefix.size &&
-            memcmp(name, prefix.bytes, prefix.size) == 0 &&
+        if (!prefix.failed && size >= prefix.size && memcmp(name, prefix.bytes, prefix.size) == 0 &&
             key_text_take_value(&resource->fields[index->fields.fields[0]].type,
                                 (const uint8_t *)name + prefix.size, size - prefix.size, value)) {
             found = index;
@@ -230,8 +229,7 @@ static bool raise_last(struct buffer *out, size_t from)
     return true;
 }
 
-void index_set_lower(const struct resource *resource, const struct range *range,
-                     struct buffer *out)
+void index_set_lower(const struct resource *resource, const struct range *range, struct buffer *out)
 {
     (void)resource;
     buffer_byte(out, '[');
@@ -251,8 +249,7 @@ void index_set_lower(const struct resource *resource, const struct range *range,
     }
 }
 
-void index_set_upper(const struct resource *resource, const struct range *range,
-                     struct buffer *out)
+void index_set_upper(const struct resource *resource, const struct range *range, struct buffer *out)
 {
     (void)resource;
     buffer_byte(out, '(');

@@ -108,6 +108,23 @@ int redis_raw_send(struct redis *redis, const struct redis_raw_command *command,
 /* `done` is not called any more; the command goes on to its end all the same. */
 void redis_raw_forget(struct redis_raw *raw);
 
+/* Waits until what is resident shows all that was written before: each node that it is
+ * loaded from has answered since, and what it told of is read. Embedded. */
+struct redis_catch_up {
+    struct asker asker;
+    struct catching *state; /* NULL: it is not under way */
+};
+
+/* Whether a call has to: it is `fresh`, or what is resident does not count as current
+ * though its home is up (the daemon was busy, or the network slow). `store` alone, or
+ * any (NULL). */
+bool redis_must_catch_up(const struct redis *redis, const struct store *store, bool fresh);
+/* The asker's task waits. False where memory lacks: then nothing was begun. */
+bool redis_catch_up_begin(struct redis *redis, struct redis_catch_up *wait,
+                          const struct asker *asker);
+/* Ends it, also in mid-way. Idempotent; harmless where it was not begun (zeroed). */
+void redis_catch_up_end(struct redis_catch_up *wait);
+
 /* At the end of each of the engine's turns: what was sent leaves, what nobody needs
  * is freed. True where there is more to do at once. */
 bool redis_turn(struct redis *redis);

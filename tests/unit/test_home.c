@@ -247,6 +247,25 @@ static void ends_a_circle(void **state)
     assert_int_equal(home_fixture_count(&home, "redirects"), 17);
 }
 
+/* Not only when its time comes, after a second. */
+static void asks_for_the_map_when_a_slot_has_moved(void **state)
+{
+    (void)state;
+    bool soon = false;
+    be_up();
+    snprintf(nodes[0].answer, TEXT_MAX, "-MOVED 3300 127.0.0.1:%u\r\n", nodes[1].port);
+    for (unsigned i = 0; i < 5 && !soon; i++) {
+        unsigned maps = nodes[0].maps + nodes[1].maps;
+        WAIT_FOR(nodes[0].maps + nodes[1].maps > maps);
+        uint64_t began_ms = uv_hrtime() / 1000000;
+        assert_string_equal(send_and_wait("GET b")->reply, "from1");
+        maps = nodes[0].maps + nodes[1].maps;
+        WAIT_FOR(nodes[0].maps + nodes[1].maps > maps);
+        soon = (uv_hrtime() / 1000000) - began_ms < 700;
+    }
+    assert_true(soon);
+}
+
 static void follows_without_a_host(void **state)
 {
     (void)state;
@@ -489,14 +508,13 @@ static void lacks_memory_later(void **state)
     for (unsigned round = 0; round < 120; round++) {
         home_fixture_create(&home);
         begin();
-        uv_timer_start(&home.patience, home_fixture_idle, 1, 1);
         for (unsigned i = 0; i < round / 3; i++) {
-            uv_run(&home.loop, UV_RUN_ONCE);
+            home_fixture_turn(&home);
             pump();
         }
         struct home_call *call = home_fixture_send(&home, HOME_KEYS, "PING");
         heap_fail_at(round % 3);
-        uv_run(&home.loop, UV_RUN_ONCE);
+        home_fixture_turn(&home);
         heap_fail_at(-1);
         WAIT_FOR(call->done);
         WAIT_FOR(home_is_current(home.home, HOME_KEYS));
@@ -517,6 +535,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(routes),
         TEST(ends_a_circle),
+        TEST(asks_for_the_map_when_a_slot_has_moved),
         TEST(follows_without_a_host),
         TEST(reads_a_map_without_hosts),
         TEST(waits_for_a_node_in_vain),

@@ -157,7 +157,7 @@ bool module_may_read(struct module_instance *instance, const struct module_batch
 /* ---- module_redis.c ---- */
 
 int module_redis(const struct relata_host *host, uint64_t number,
-                 const struct relata_redis_command *command, relata_read_done *done, void *data);
+                 const struct relata_redis_command *asked, relata_read_done *done, void *data);
 /* Ends the commands of a batch; none is called back. */
 void module_commands_drop(struct module_batch *open);
 

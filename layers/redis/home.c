@@ -342,7 +342,7 @@ void home_send(struct home *home, struct home_command *command)
     }
 }
 
-static const char *refusal_text(const struct home *home, enum home_refusal refusal)
+static const char *refusal_text(const struct home *home, const struct home_command *command)
 {
     static const char *const texts[] = {
         [REFUSAL_DOWN] = "it is not connected yet",
@@ -352,8 +352,12 @@ static const char *refusal_text(const struct home *home, enum home_refusal refus
         [REFUSAL_LANE] = "nothing there is followed by prefix",
         [REFUSAL_REDIRECTS] = "the Cluster moved the key for longer than the time allowed",
     };
-    bool has_fault = refusal == REFUSAL_DOWN && home->fault.code != CODE_OK;
-    return has_fault ? home->fault.message : texts[refusal];
+    const struct home_node *node = node_for(home, command);
+    const struct error *fault = command->lane == HOME_RAW && node != NULL
+                                    ? &node->lines[HOME_RAW].link.fault
+                                    : &home->fault;
+    bool has_fault = command->own.refusal == REFUSAL_DOWN && fault->code != CODE_OK;
+    return has_fault ? fault->message : texts[command->own.refusal];
 }
 
 static void run_failed(struct home *home)
@@ -365,7 +369,7 @@ static void run_failed(struct home *home)
         struct link_command *wire = CONTAINER_OF(all.next, struct link_command, link);
         struct home_command *command = CONTAINER_OF(wire, struct home_command, own.wire);
         list_remove(&wire->link);
-        end_failed(command, HOME_UNSENT, refusal_text(home, command->own.refusal));
+        end_failed(command, HOME_UNSENT, refusal_text(home, command));
     }
 }
 

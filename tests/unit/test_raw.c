@@ -28,7 +28,7 @@
 /* Raw commands with a server of the test's own, which answers what the test wants;
  * a real one is in tests/integration/test_modules_redis.py. */
 
-enum { PEERS_MAX = 16, CALLS_MAX = 2000, PATIENCE_MS = 10000 };
+enum { PEERS_MAX = 16, CALLS_MAX = 2000, PATIENCE_US = 10000000 };
 
 struct call {
     struct redis_raw *raw;
@@ -177,15 +177,20 @@ static void turn(void)
     uv_run(&f.loop, UV_RUN_ONCE);
 }
 
-#define WAIT_FOR(condition)                                                \
-    do {                                                                   \
-        uint64_t until_us = clock_us() + PATIENCE_MS * 1000;               \
-        while (!(condition)) {                                             \
-            if (clock_us() > until_us) {                                   \
-                fail_msg("%s never came; the log: %s", #condition, f.log); \
-            }                                                              \
-            turn();                                                        \
-        }                                                                  \
+static void wait_on(uint64_t until_us, const char *what)
+{
+    if (clock_us() > until_us) {
+        fail_msg("%s never came; the log: %s", what, f.log);
+    }
+    turn();
+}
+
+#define WAIT_FOR(condition)                           \
+    do {                                              \
+        uint64_t until_us = clock_us() + PATIENCE_US; \
+        while (!(condition)) {                        \
+            wait_on(until_us, #condition);            \
+        }                                             \
     } while (0)
 
 static void listen_somewhere(void)
@@ -610,6 +615,7 @@ static void a_first_link_that_cannot_be_opened(void **state)
         WAIT_FOR(calls[i]->done);
         assert_int_equal(calls[i]->error.code, CODE_UNAVAILABLE);
         assert_non_null(strstr(calls[i]->error.message, "; the command was not executed"));
+        assert_non_null(strstr(calls[i]->error.message, "connection refused"));
         assert_int_equal(calls[i]->turn, i);
     }
     assert_null(strstr(f.log, "redis_lost")); /* the other link is up */

@@ -192,8 +192,8 @@ bool module_may_read(struct module_instance *instance, const struct module_batch
     if (open->read_count < MODULE_READS_MAX) {
         return true;
     }
-    error_set(&instance->problem, CODE_TOO_LARGE, "a batch has at most %d reads at a time",
-              MODULE_READS_MAX);
+    error_set(&instance->problem, CODE_TOO_LARGE,
+              "a batch has at most %d reads and commands at a time", MODULE_READS_MAX);
     return false;
 }
 

@@ -30,8 +30,7 @@ enum { WORD_SHOWN_MAX = 32, REASON_MAX = 400 };
 enum offence { LASTS, STREAMS, WAITS };
 
 static const char *const offences[] = {
-    [LASTS] = "it changes the connection, which others share (a script, EVAL, does several "
-              "things at once)",
+    [LASTS] = "it changes the connection, which all share (EVAL runs several as one)",
     [STREAMS] = "it has no single reply",
     [WAITS] = "it waits, and all commands behind it would wait too",
 };

@@ -46,6 +46,7 @@ static struct fixture {
     struct buffer inputs[PEERS_MAX];
     size_t peer_count;
     bool is_silent;
+    bool is_deaf;         /* to all but the first connection */
     struct buffer reply;  /* to each command */
     struct buffer heard;  /* the last command, as it came */
     unsigned heard_count; /* commands that are none of the daemon's own */
@@ -125,7 +126,9 @@ static void pump(void)
         f.peers[f.peer_count++] = peer;
     }
     for (size_t i = 0; i < f.peer_count; i++) {
-        serve(i);
+        if (i == 0 || !f.is_deaf) {
+            serve(i);
+        }
     }
 }
 
@@ -632,6 +635,21 @@ static void a_server_that_is_silent(void **state)
     assert_string_equal(call->error.outcome, "unknown");
 }
 
+static void a_link_that_nobody_greets(void **state)
+{
+    (void)state;
+    f.redis->homes[0]->options.timeout_us = 100000;
+    f.is_deaf = true;
+    const struct call *call = ask("['GET', 'a']");
+    assert_int_equal(call->error.code, CODE_UNAVAILABLE);
+    assert_non_null(strstr(call->error.message, "; the command was not executed"));
+    assert_int_equal(f.heard_count, 0);
+    f.is_deaf = false;
+    uint64_t lost_us = 0;
+    WAIT_FOR(home_is_up(f.redis->homes[0], HOME_RAW, 0, &lost_us));
+    assert_int_equal(ask("['GET', 'a']")->error.code, CODE_OK);
+}
+
 static void what_is_forgotten_is_not_told(void **state)
 {
     (void)state;
@@ -709,6 +727,7 @@ int main(void)
         T(a_link_that_breaks),
         T(a_first_link_that_cannot_be_opened),
         T(a_server_that_is_silent),
+        T(a_link_that_nobody_greets),
         T(what_is_forgotten_is_not_told),
         T(the_end),
         T(memory_may_lack),

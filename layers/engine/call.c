@@ -161,8 +161,8 @@ static void on_loads(struct loads *loads)
     go_on(call, status, true);
 }
 
-/* A step that had to wait goes on: the start itself, the records of the keys, or a
- * write. */
+/* A step that had to wait goes on: the start itself, the records of the keys, a
+ * write, or a reindex. */
 static int run_waiting(struct call *call)
 {
     int status;
@@ -173,6 +173,8 @@ static int run_waiting(struct call *call)
         status = start_kind(call);
     } else if (call->writing != NULL) {
         status = call_write_home(call);
+    } else if (call->reindexing != NULL) {
+        status = call_reindex(call);
     } else {
         status = call_take_fetched(call);
         status = status < 0 ? status : after_search(call);
@@ -190,7 +192,9 @@ static bool needs_task(const struct call *call)
 static bool call_run(struct task *task, uint64_t *budget)
 {
     struct call *call = CONTAINER_OF(task, struct call, task);
-    if (call->order.held || call->catching_up || call->writing != NULL || call->fetching) {
+    bool waited = call->order.held || call->catching_up || call->writing != NULL ||
+                  call->reindexing != NULL || call->fetching;
+    if (waited) {
         *budget -= *budget > 0;
         int status = run_waiting(call);
         go_on(call, status, needs_task(call));
@@ -297,6 +301,8 @@ static int start_kind(struct call *call)
         return status < 0                       ? status
                : call_store(call)->home != NULL ? call_write_home(call)
                                                 : call_write(call);
+    case CALL_REINDEX:
+        return call_reindex(call);
     case CALL_INVALIDATE:
     case CALL_KIND_COUNT:
         break;
@@ -387,6 +393,7 @@ static void stop(struct call *call)
     fetch_end(&call->fetch);
     redis_catch_up_end(&call->catch_up);
     call_write_home_end(call);
+    call_reindex_end(call);
     call_order_end(call);
     task_withdraw(&call->task);
     list_remove(&call->link);

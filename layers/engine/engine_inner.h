@@ -141,6 +141,11 @@ int call_start_held(struct call *call); /* call.c */
 int call_write_home(struct call *call);
 void call_write_home_end(struct call *call);
 
+/* call_reindex.c: the same for a reindex, whose answer call_render asks for. */
+int call_reindex(struct call *call);
+void call_reindex_end(struct call *call);
+void call_render_reindexed(const struct call *call, struct buffer *out);
+
 /* call_write.c: the calls that change records, in one turn. The stored record is
  * then the call's answer. 0, or a negative code with call->error set. */
 int call_write(struct call *call);

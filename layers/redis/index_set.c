@@ -176,13 +176,37 @@ void index_set_member(const struct resource *resource, const struct index *index
     buffer_append(out, mark, mark_size);
 }
 
+/* What stands in Redis may have been written by anybody. */
+static bool is_of_type(const struct type *type, const struct token *token)
+{
+    struct datetime datetime;
+    switch (type_value_kind(type->kind)) {
+    case VALUE_INTEGER:
+        return token->kind == TOKEN_INTEGER;
+    case VALUE_TEXT:
+        return token->kind == TOKEN_STRING;
+    case VALUE_BINARY:
+        return token->kind == TOKEN_BINARY;
+    case VALUE_DATETIME:
+        return token_datetime(token, &datetime);
+    case VALUE_NIL:
+    case VALUE_BOOLEAN:
+    case VALUE_FLOAT:
+    case VALUE_ANY:
+    case VALUE_LIST:
+        break;
+    }
+    return false;
+}
+
 /* A key and what is behind it. */
 static bool take_key(const struct resource *resource, const uint8_t *bytes, const uint8_t *end,
                      struct store_key *key, struct store_key *mark)
 {
     struct reader in = reader_of(bytes, (size_t)(end - bytes));
     for (unsigned i = 0; i < resource->primary_key.count; i++) {
-        if (!reader_skip(&in)) {
+        struct token token = reader_next(&in);
+        if (!is_of_type(&resource->fields[resource->primary_key.fields[i]].type, &token)) {
             return false;
         }
     }

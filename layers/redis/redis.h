@@ -62,13 +62,16 @@ void redis_store_adopt(struct store *store, const struct resource *resource);
 
 /* Builds the indexes and claims of a resource (`relata reindex`): goes through all of
  * its keys. One at a time for a resource. `done` is called once, later, with how many
- * records were named, or the error. -CODE_INVALID_REQUEST where there is nothing to
- * build, -CODE_CONFLICT where it is being built. */
+ * records were named, how many values did not fit the schema and were left out, and
+ * the error, or NULL. -CODE_INVALID_REQUEST where there is nothing to build,
+ * -CODE_CONFLICT where it is being built. */
 struct redis_reindex;
-typedef void redis_reindexed(void *context, uint64_t records, const struct error *error);
+typedef void redis_reindexed(void *context, uint64_t records, uint64_t misfits,
+                             const struct error *error);
 int redis_reindex_start(struct store *store, redis_reindexed *done, void *context,
                         struct redis_reindex **out, struct error *error);
-/* `done` is not called any more; it goes on to its end all the same. */
+/* `done` is not called any more; it goes on to its end all the same. To be called
+ * before that only. */
 void redis_reindex_forget(struct redis_reindex *reindex);
 
 /* ---- Raw commands (raw.c) ---- */

@@ -69,7 +69,7 @@ static void try_again(struct transaction *tx)
     undo(tx);
     if (++tx->tries < TX_TRIES_MAX && tx->write != NULL) {
         tx->reads_created = true;
-        tx_forget(tx);
+        tx_forget_values(tx);
         tx_judge_again(tx);
         return;
     }

@@ -129,12 +129,17 @@ void tx_unlock(struct transaction *tx)
     }
 }
 
-void tx_forget(struct transaction *tx)
+void tx_forget_values(struct transaction *tx)
 {
-    tx_unlock(tx);
-    hash_table_clear(&tx->views);
+    LIST_EACH(node, &tx->order)
+    {
+        struct view *view = CONTAINER_OF(node, struct view, link);
+        view->known = false;
+        view->staged = false;
+        view->record = NULL;
+        view->stored = (struct stored_value){0};
+    }
     hash_table_clear(&tx->claims);
-    list_init(&tx->order);
     list_init(&tx->claim_order);
 }
 
@@ -382,6 +387,11 @@ int redis_write_go(struct store_write *write, struct error *error)
     if (!write->lacking && !stages_anything(tx)) {
         write->state = STORE_WRITE_DONE;
         return 0;
+    }
+    /* Beside records whose identities nobody knows, none can be promised. It is looked at
+     * again where it is not known yet (redis_commit.c). */
+    if (tx->store->built == BUILT_KNOWN && redis_claims_are_whole(tx->store, error) < 0) {
+        return -(int)error->code;
     }
     tx->committing = !write->lacking;
     tx->waited_for = true;

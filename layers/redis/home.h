@@ -19,12 +19,15 @@
  * TRYAGAIN, keeps the map of slots (asked for again on MOVED, after a lost link,
  * and every second), and tells what is to be believed.
  *
- * For each node there are up to two links, "lanes": one that tracks what it reads
- * (for near-caches, and for writes), and, where anybody asked for prefixes, one
- * that hears of every write to them (for resident resources; their reads and
- * writes go over it too, so that all that concerns a key comes in one order). */
+ * For each node there are up to three links, "lanes": one that tracks what it reads
+ * (for near-caches, and for writes); where anybody asked for prefixes, one that
+ * hears of every write to them (for resident resources; their reads and writes go
+ * over it too, so that all that concerns a key comes in one order); and, from the
+ * first command that is sent on it, one that tracks nothing, for commands that are
+ * none of ours. Whether the last one is up is no question of the home's state:
+ * nobody is told. */
 
-enum home_lane { HOME_KEYS, HOME_PREFIXES, HOME_LANE_COUNT };
+enum home_lane { HOME_KEYS, HOME_PREFIXES, HOME_RAW, HOME_LANE_COUNT };
 
 struct home;
 
@@ -114,8 +117,8 @@ int home_open(struct home *home, struct error *error);
 
 /* Sends a command in this turn's flush. It never fails here: what fails is told
  * by `done`, in a later turn; where the home cannot be reached, at once in the
- * next (HOME_UNSENT), nothing piles up. Commands of one lane to one node keep
- * their order. MOVED, ASK and TRYAGAIN are followed up to 16 times within the
+ * next (HOME_UNSENT), nothing piles up; only while HOME_RAW is opened for the first
+ * ones, they wait for it. Commands of one lane to one node keep their order. MOVED, ASK and TRYAGAIN are followed up to 16 times within the
  * options' timeout. */
 void home_send(struct home *home, struct home_command *command);
 

@@ -412,16 +412,6 @@ static const struct store_home_ops home_ops = {.ready = store_ready_now,
                                                .invalidate = store_invalidate,
                                                .count = store_count};
 
-static struct home *find_home(struct redis *redis, const char *name)
-{
-    for (unsigned i = 0; i < redis->home_count; i++) {
-        if (strcmp(home_name(redis->homes[i]), name) == 0) {
-            return redis->homes[i];
-        }
-    }
-    return NULL;
-}
-
 /* Records that are fetched when they are asked for. */
 static int open_remote(struct redis_store *store)
 {
@@ -450,7 +440,7 @@ static int open_resident(struct redis_store *store, struct store *table, struct 
 struct store *redis_store_open(struct redis *redis, const struct resource *resource,
                                struct store *table, struct error *error)
 {
-    struct home *home = find_home(redis, resource->redis->home);
+    struct home *home = redis_home(redis, resource->redis->home);
     if (home == NULL) {
         error_set(error, CODE_INVALID_REQUEST,
                   "%s uses the Redis \"%s\", which the configuration does not name", resource->name,

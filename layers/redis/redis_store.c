@@ -228,7 +228,10 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
 {
     struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
     if (name == NULL && lane == HOME_KEYS) {
+        /* All resources ask at once, before one of them marks its own and the home is
+         * empty no more. */
         redis_built_forget(store);
+        redis_built_ask(store, NULL);
     }
     if (lane != store->lane) {
         return;

@@ -181,6 +181,22 @@ static void index_changed(struct redis_store *store, const struct index *index,
     redis_publish(store, &event);
 }
 
+/* A record took a key of an identity, or gave one up. */
+static void claim_changed(struct redis_store *store, const struct identity *identity,
+                          const struct buffer *value)
+{
+    struct write_event event = {
+        .cause = WRITE_FOREIGN, .old_unknown = true, .new_unknown = true};
+    if (identity->fields.count == 1) {
+        event.named = &identity->fields;
+        event.key = value->bytes;
+        event.key_size = value->size;
+        event.of_index = true;
+    }
+    coalescer_overtake(store->redis->engine.coalescer, &store->identities, NULL, 0);
+    redis_publish(store, &event);
+}
+
 /* Anything may have changed. */
 static void all_changed(struct redis_store *store, enum write_cause cause)
 {
@@ -213,8 +229,12 @@ static void name_changed(struct redis_store *store, const uint8_t *name, size_t 
         buffer_release(&own);
     } else if (store->resource->redis->only_relata && begins_with(name, size, INDEX_SET_PREFIX)) {
         const struct index *index = index_set_of_name(store->resource, name, size, &bytes);
+        const struct identity *identity =
+            index == NULL ? claim_of_name(store->resource, name, size, &bytes) : NULL;
         if (index != NULL) {
             index_changed(store, index, &bytes);
+        } else if (identity != NULL) {
+            claim_changed(store, identity, &bytes);
         }
     } else if (key_text_read(store->resource, name, size, &bytes) && !bytes.failed &&
                !take_echo(store, bytes.bytes, bytes.size)) {
@@ -228,7 +248,10 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
 {
     struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
     if (name == NULL && lane == HOME_KEYS) {
+        /* All resources ask at once, before one of them marks its own and the home is
+         * empty no more. */
         redis_built_forget(store);
+        redis_built_ask(store, NULL);
     }
     if (lane != store->lane) {
         return;

@@ -261,12 +261,14 @@ static void on_other(struct home_command *command, const struct home_answer *ans
     tx_returned(tx);
 }
 
-/* Another record of this same write may be giving it up. */
+/* Another record of this same write may be giving it up; of the same slot, so that
+ * both are set or neither, and it is never had by two. */
 static bool is_given_up_here(struct transaction *tx, const struct claim_change *refused)
 {
     for (const struct claim_change *change = tx->commit->claims; change != NULL;
          change = change->next) {
-        if (!change->takes && change->name_size == refused->name_size &&
+        if (!change->takes && change->view->slot == refused->view->slot &&
+            change->name_size == refused->name_size &&
             memcmp(change->name, refused->name, change->name_size) == 0) {
             return true;
         }

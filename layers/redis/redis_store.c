@@ -44,6 +44,31 @@ uint16_t redis_slot(const struct redis_store *store, const void *name, size_t si
     return home_is_cluster(store->home) ? slot_of_key(name, size) : 0;
 }
 
+unsigned redis_index_number(const struct redis_store *store, const struct index *index)
+{
+    const struct resource *resource = store->resource;
+    size_t number = ((uintptr_t)index - (uintptr_t)resource->indexes) / sizeof *index;
+    if (number >= resource->index_count) {
+        const struct index *same = resource_index(resource, &index->fields);
+        CHECK(same != NULL);
+        number = (size_t)(same - resource->indexes);
+    }
+    return (unsigned)number;
+}
+
+unsigned redis_identity_number(const struct redis_store *store, const struct identity *identity)
+{
+    const struct resource *resource = store->resource;
+    size_t number = ((uintptr_t)identity - (uintptr_t)resource->identities) / sizeof *identity;
+    if (number >= resource->identity_count) {
+        const struct identity *same =
+            resource_identity(resource, identity->name, strlen(identity->name));
+        CHECK(same != NULL);
+        number = (size_t)(same - resource->identities);
+    }
+    return (unsigned)number;
+}
+
 int redis_unavailable(const struct redis_store *store, struct error *error)
 {
     error_set(error, CODE_UNAVAILABLE, "%s: the Redis \"%s\" cannot be reached",

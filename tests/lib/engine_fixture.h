@@ -10,7 +10,9 @@ struct engine_fixture {
     struct limits limits;
     struct engine *engine;
     uint64_t now_us;
-    unsigned turns; /* engine_turn was called so many times */
+    unsigned turns;  /* engine_turn was called so many times */
+    uint64_t origin; /* the connection whose calls are started */
+    long fail_at;    /* of the next call's allocations, this one fails (heap.h) */
 };
 
 void engine_fixture_open(struct engine_fixture *fixture, const char *yaml);

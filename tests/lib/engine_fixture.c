@@ -70,6 +70,10 @@ static void take_answer(struct fixture_call *call)
     call->answer = text_of(&json);
     call->finished = true;
     buffer_release(&out);
+    if (call->ends) {
+        call->started = false;
+        call_end(&call->call);
+    }
 }
 
 static void on_done(struct call *call)
@@ -133,6 +137,7 @@ void fixture_start(struct engine_fixture *fixture, struct fixture_call *call, co
         call->finished = true;
     } else {
         call->started = true;
+        call->ends = fixture->ends_calls;
         if (fixture->fail_at >= 0) {
             heap_fail_at(fixture->fail_at);
         }

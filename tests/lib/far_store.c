@@ -251,6 +251,7 @@ void far_home_open(struct far_home *home, struct engine_fixture *fixture, struct
                                                      .tasks = &engine->tasks,
                                                      .limits = engine->limits});
     engine->redis = home->redis;
+    fixture->ends_calls = true;
 }
 
 void far_home_move(struct far_home *home, const char *resource)

@@ -365,6 +365,7 @@ int writing_pass(struct writing *writing)
     case CALL_COUNT:
     case CALL_LOAD:
     case CALL_INVALIDATE:
+    case CALL_REINDEX:
     case CALL_KIND_COUNT:
         break;
     }

@@ -331,21 +331,16 @@ void home_send(struct home *home, struct home_command *command)
 
 static const char *refusal_text(const struct home *home, enum home_refusal refusal)
 {
-    switch (refusal) {
-    case REFUSAL_DOWN:
-        return home->fault.code != CODE_OK ? home->fault.message : "it is not connected yet";
-    case REFUSAL_NO_SLOT:
-        return "no node of the Cluster has the key's slot";
-    case REFUSAL_FULL:
-        return "more waits for it than there is room for";
-    case REFUSAL_CLOSING:
-        return "the daemon is closing it";
-    case REFUSAL_LANE:
-        return "nothing there is followed by prefix";
-    case REFUSAL_REDIRECTS:
-        return "the Cluster moved the key for longer than the time allowed";
-    }
-    CHECK(!"a refusal without words");
+    static const char *const texts[] = {
+        [REFUSAL_DOWN] = "it is not connected yet",
+        [REFUSAL_NO_SLOT] = "no node of the Cluster has the key's slot",
+        [REFUSAL_FULL] = "more waits for it than there is room for",
+        [REFUSAL_CLOSING] = "the daemon is closing it",
+        [REFUSAL_LANE] = "nothing there is followed by prefix",
+        [REFUSAL_REDIRECTS] = "the Cluster moved the key for longer than the time allowed",
+    };
+    bool has_fault = refusal == REFUSAL_DOWN && home->fault.code != CODE_OK;
+    return has_fault ? home->fault.message : texts[refusal];
 }
 
 static void run_failed(struct home *home)
@@ -437,6 +432,7 @@ static void on_timer(uv_timer_t *timer)
     struct home *home = timer->data;
     home->world.enter(home->world.context);
     uint64_t now_us = home_now(home);
+    home_nodes_prune(home);
     if (!home->links_closing && home->map != NULL) {
         home_cluster_tick(home, now_us);
     }

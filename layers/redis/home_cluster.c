@@ -17,7 +17,7 @@ enum {
     MAP_EVERY_US = 1000 * 1000,
     MAP_SILENT_US = 300 * 1000, /* then another node is asked */
     MAP_PAUSE_US = 100 * 1000,  /* between two questions, whatever happens */
-    GUEST_US = 10 * 1000 * 1000,
+    GUEST_US = 2 * 1000 * 1000,
     LEAVING_US = 1000 * 1000, /* for a former master's last answers */
     TRIES_MAX = 16,
     AGAIN_FIRST_US = 10 * 1000,
@@ -57,8 +57,8 @@ static bool compare_slots(struct home *home, struct home_node *masters[SLOTS_NOD
                           uint64_t now_us)
 {
     bool moved = false;
-    for (uint16_t slot = 0; slot < SLOTS_COUNT; slot++) {
-        struct home_node *from = home_owner(home, slot);
+    for (unsigned slot = 0; slot < SLOTS_COUNT; slot++) {
+        struct home_node *from = home_owner(home, (uint16_t)slot);
         uint16_t owner = home->fresh->owner[slot];
         struct home_node *to = owner == SLOTS_NO_NODE ? NULL : masters[owner];
         moved = moved || from != to;
@@ -87,8 +87,10 @@ static void replace_masters(struct home *home, struct home_node *masters[SLOTS_N
     home->map = fresh;
     home->master_count = fresh->node_count;
     for (uint16_t i = 0; i < home->master_count; i++) {
-        home->masters[i] = masters[i];
-        masters[i]->position = i;
+        struct home_node *node = masters[i];
+        CHECK(node != NULL);
+        home->masters[i] = node;
+        node->position = i;
     }
 }
 
@@ -118,7 +120,7 @@ static void tick_masters(struct home *home, uint64_t now_us)
 
 static void take_map(struct home *home)
 {
-    struct home_node *masters[SLOTS_NODES_MAX];
+    struct home_node *masters[SLOTS_NODES_MAX] = {NULL};
     uint64_t now_us = home_now(home);
     if ((home_knows_map(home) && slots_same(home->map, home->fresh)) ||
         !find_masters(home, masters)) {
@@ -128,7 +130,6 @@ static void take_map(struct home *home)
     replace_masters(home, masters, now_us);
     renew_sessions(home);
     home_log_slots(home);
-    home_nodes_prune(home);
     tick_masters(home, now_us);
     home_check_ready(home);
     home_run_parked(home, NULL);

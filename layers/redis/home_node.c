@@ -63,13 +63,13 @@ static void on_up(struct link *link)
 static void note_fault(struct home *home, const struct home_line *line, const struct error *error,
                        uint64_t now_us)
 {
-    home->fault = *error;
     home->settled[line->lane] = true;
     if (!home_knows_map(home)) {
         /* Other lanes wait for the map, and so for this. */
         memset(home->settled, true, sizeof(home->settled));
     }
     if (home_node_is_master(line->node) || !home_knows_map(home)) {
+        home->fault = *error;
         home_log_lost(home, now_us);
     }
 }
@@ -252,6 +252,7 @@ void home_check_ready(struct home *home)
         all = all && (ready || !home_has_lane(home, lane));
     }
     if (all) {
+        error_clear(&home->fault);
         home_log_up(home, home_now(home));
     }
     for (enum home_lane lane = 0; lane < HOME_LANE_COUNT; lane++) {

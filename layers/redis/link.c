@@ -417,10 +417,11 @@ void link_tick(struct link *link, uint64_t now_us)
     if (link->state == LINK_IDLE || link->state == LINK_CLOSING) {
         return;
     }
-    /* After the loop has stood still, answers may have come that nobody has read yet. */
-    bool late = now_us - link->now_us > LATE_US;
+    /* After the loop has stood still, answers may have come that nobody has read yet:
+     * they are given one round. */
+    link->late = !link->late && now_us - link->now_us > LATE_US;
     link->now_us = now_us;
-    if (!late) {
+    if (!link->late) {
         watch_deadline(link);
     }
     if (link->state == LINK_UP) {
@@ -572,6 +573,7 @@ int link_open(struct link *link, const struct link_settings *settings, uint64_t 
     link->opened_us = link->now_us = now_us;
     link->pinged_us = now_us;
     link->tracked_us = 0;
+    link->late = false;
     link->fresh = 0;
     link->tracking_refused = false;
     link->tracking_error[0] = '\0';

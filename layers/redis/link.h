@@ -138,6 +138,7 @@ struct link {
     struct list waiting; /* commands, oldest first: those out and those in `output` */
     uint64_t opened_us;
     uint64_t now_us;           /* of the last tick: never later than the time that it is */
+    bool late;                 /* that came long after the one before */
     uint64_t pinged_us;        /* the last ping */
     uint64_t tracked_us;       /* when tracking was asked for; 0: it is not confirmed */
     size_t fresh;              /* commands of others in `output` */

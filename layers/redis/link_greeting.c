@@ -192,12 +192,18 @@ static void on_info(struct link_command *command, enum link_outcome outcome,
 
 /* ---- The order ---- */
 
+/* A user may be known without a password. */
+static bool has_login(const struct home_options *options)
+{
+    return options->user[0] != '\0' || options->password[0] != '\0';
+}
+
 static void say_auth(struct link *link)
 {
     const struct home_options *options = link->settings.options;
     const char *words[3] = {"AUTH"};
     size_t count = 1;
-    if (options->password[0] == '\0') {
+    if (!has_login(options)) {
         return;
     }
     if (options->user[0] != '\0') {
@@ -286,7 +292,7 @@ void link_greet(struct link *link)
     const struct home_options *options = link->settings.options;
     const char *words[5] = {"HELLO", "3"};
     size_t count = 2;
-    if (options->password[0] != '\0') {
+    if (has_login(options)) {
         words[count++] = "AUTH";
         words[count++] = options->user[0] != '\0' ? options->user : "default";
         words[count++] = options->password;

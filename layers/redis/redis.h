@@ -62,14 +62,34 @@ void redis_store_adopt(struct store *store, const struct resource *resource);
 
 /* Builds the indexes and claims of a resource (`relata reindex`): goes through all of
  * its keys. One at a time for a resource. `done` is called once, later, with how many
- * records were named, or the error. -CODE_INVALID_REQUEST where there is nothing to
- * build, -CODE_CONFLICT where it is being built. */
+ * records were named, how many values did not fit the schema and were left out, and
+ * the error, or NULL. -CODE_INVALID_REQUEST where there is nothing to build,
+ * -CODE_CONFLICT where it is being built. */
 struct redis_reindex;
-typedef void redis_reindexed(void *context, uint64_t records, const struct error *error);
+typedef void redis_reindexed(void *context, uint64_t records, uint64_t misfits,
+                             const struct error *error);
 int redis_reindex_start(struct store *store, redis_reindexed *done, void *context,
                         struct redis_reindex **out, struct error *error);
-/* `done` is not called any more; it goes on to its end all the same. */
+/* `done` is not called any more; it goes on to its end all the same. To be called
+ * before that only. */
 void redis_reindex_forget(struct redis_reindex *reindex);
+
+/* Waits until what is resident shows all that was written before: each node that it is
+ * loaded from has answered since, and what it told of is read. Embedded. */
+struct redis_catch_up {
+    struct asker asker;
+    struct catching *state; /* NULL: it is not under way */
+};
+
+/* Whether a call has to: it is `fresh`, or what is resident does not count as current
+ * though its home is up (the daemon was busy, or the network slow). `store` alone, or
+ * any (NULL). */
+bool redis_must_catch_up(const struct redis *redis, const struct store *store, bool fresh);
+/* The asker's task waits. False where memory lacks: then nothing was begun. */
+bool redis_catch_up_begin(struct redis *redis, struct redis_catch_up *wait,
+                          const struct asker *asker);
+/* Ends it, also in mid-way. Idempotent; harmless where it was not begun (zeroed). */
+void redis_catch_up_end(struct redis_catch_up *wait);
 
 /* At the end of each of the engine's turns: what was sent leaves, what nobody needs
  * is freed. True where there is more to do at once. */

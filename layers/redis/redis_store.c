@@ -310,7 +310,8 @@ static struct echo *find_echo(const struct redis_store *store, const uint8_t *ke
 
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size)
 {
-    struct echo *echo = find_echo(store, key, size) == NULL ? heap_alloc(sizeof *echo + size) : NULL;
+    struct echo *echo =
+        find_echo(store, key, size) == NULL ? heap_alloc(sizeof *echo + size) : NULL;
     if (echo == NULL) {
         return; /* then the notice counts as somebody else's: that only drops more */
     }
@@ -355,6 +356,11 @@ static int store_ready_now(struct store *face, struct error *error)
     return resident_ready(redis_store_of(face), error);
 }
 
+static const struct error *store_fault_now(struct store *face, const uint8_t *key, size_t size)
+{
+    return resident_fault(redis_store_of(face), key, size);
+}
+
 static uint64_t store_invalidate(struct store *face, const uint8_t *key, size_t size)
 {
     struct redis_store *store = redis_store_of(face);
@@ -379,6 +385,7 @@ static void store_count(struct store *face, struct store_home_counters *counters
 static const struct store_ops face_ops = {.find = store_find};
 
 static const struct store_home_ops home_ops = {.ready = store_ready_now,
+                                               .fault = store_fault_now,
                                                .is_current = store_is_current_now,
                                                .known = store_known,
                                                .fetch = redis_fetch,
@@ -445,8 +452,8 @@ struct store *redis_store_open(struct redis *redis, const struct resource *resou
     store->home = home;
     store->lane = HOME_KEYS;
     store->users = 1;
-    store->listener = (struct home_listener){
-        .on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
+    store->listener =
+        (struct home_listener){.on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
     list_init(&store->built_waiters);
     hash_table_init(&store->echoes);
     write_locks_init(&store->locks);

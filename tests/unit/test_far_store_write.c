@@ -149,6 +149,23 @@ static void test_conditions(void **state)
     expect("get", "['person', 1, {'select': ['level']}]", "{\"id\":1,\"level\":2}");
 }
 
+/* A write to a record in memory is done in one turn, and cannot wait for records that
+ * its condition looks at: it is refused, not done. */
+static void test_conditions_that_cannot_wait(void **state)
+{
+    (void)state;
+    expect("create_many", "['team', [{'id': 1, 'name': 't', 'level': 4}]]", "1");
+    expect("create_many", "['person', [{'id': 1, 'team_id': 1, 'level': 1}]]", "1");
+    expect_error("update", "['team', 1, {'level': 5}, {'if': 'exists(people, level > 0)'}]",
+                 "invalid_request");
+    expect_error("upsert", "['team', {'id': 1, 'level': 5}, {'if': 'chief.level == 1'}]",
+                 "invalid_request");
+    expect_error("destroy", "['team', 1, {'if': 'chief.team.level == 4'}]", "invalid_request");
+    assert_int_equal(far_home_pending(&pair.home), 0);
+    expect("get", "['team', 1, {'select': ['level']}]", "{\"id\":1,\"level\":4}");
+    expect("update", "['team', 1, {'level': 5}, {'if': 'level == 4', 'select': []}]", "{\"id\":1}");
+}
+
 /* ---- The order of a connection ---- */
 
 /* What comes behind a write on its connection sees it; who else asks does not wait. */
@@ -412,13 +429,21 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_each_kind),        TEST(test_identities),
-        TEST(test_conditions),       TEST(test_own_writes_are_seen),
-        TEST(test_get_at_once),      TEST(test_failed_write_lets_go),
-        TEST(test_held_calls_leave), TEST(test_held_writes),
-        TEST(test_judged_again),     TEST(test_created_and_destroyed_meanwhile),
-        TEST(test_always_slower),    TEST(test_leaving_while_it_is_done),
-        TEST(test_failing_home),     TEST(test_closing),
+        TEST(test_each_kind),
+        TEST(test_identities),
+        TEST(test_conditions),
+        TEST(test_conditions_that_cannot_wait),
+        TEST(test_own_writes_are_seen),
+        TEST(test_get_at_once),
+        TEST(test_failed_write_lets_go),
+        TEST(test_held_calls_leave),
+        TEST(test_held_writes),
+        TEST(test_judged_again),
+        TEST(test_created_and_destroyed_meanwhile),
+        TEST(test_always_slower),
+        TEST(test_leaving_while_it_is_done),
+        TEST(test_failing_home),
+        TEST(test_closing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,8 @@
 /* Claims as a compare-and-set. KEYS[1] is the claim, ARGV[1] the value without its
  * time, ARGV[2] the primary key that it begins with, ARGV[3] a value that may be
  * replaced though it is another record's ("" for none). Answers the time that was
- * put behind the value, in milliseconds; or what stands there, and its age. */
+ * put behind the value, in milliseconds, negative where the claim was this record's
+ * before; or what stands there, and its age. */
 static const char claim_script[] =
     "local now = redis.call('TIME')\n"
     "local ms = now[1] * 1000 + math.floor(now[2] / 1000)\n"
@@ -21,6 +22,7 @@ static const char claim_script[] =
     "  return {there, ms - since}\n"
     "end\n"
     "redis.call('SET', KEYS[1], ARGV[1] .. '@' .. string.format('%d', ms))\n"
+    "if there and there ~= ARGV[3] then return -ms end\n"
     "return ms\n";
 
 /* Takes a claim away if it is exactly this. */
@@ -38,6 +40,18 @@ static bool put_claim_value(struct transaction *tx, const struct view *view, str
     return !out->failed;
 }
 
+/* So that it can be given back. One that was the record's before is left as it is:
+ * whoever took it first may have set the record already, and then it is borne. */
+static void keep_value(struct transaction *tx, struct claim_change *change, int64_t taken_ms)
+{
+    struct buffer value = BUFFER_INIT;
+    put_claim_value(tx, change->view, &value);
+    buffer_printf(&value, "@%lld", (long long)taken_ms);
+    change->value = value.failed ? NULL : arena_copy(&tx->arena, value.bytes, value.size);
+    change->value_size = change->value != NULL ? value.size : 0;
+    buffer_release(&value);
+}
+
 static void on_claimed(struct home_command *command, const struct home_answer *answer)
 {
     struct claim_change *change = tx_command_of(command)->about;
@@ -49,15 +63,13 @@ static void on_claimed(struct home_command *command, const struct home_answer *a
     struct resp_reader in = answer->reply;
     struct resp_token token = resp_next(&in);
     if (token.kind == RESP_INTEGER) {
-        struct buffer value = BUFFER_INIT;
-        put_claim_value(tx, change->view, &value);
-        buffer_printf(&value, "@%lld", (long long)token.integer);
-        change->value = value.failed ? NULL : arena_copy(&tx->arena, value.bytes, value.size);
-        change->value_size = change->value != NULL ? value.size : 0;
+        int64_t taken_ms = token.integer < 0 ? -token.integer : token.integer;
         change->taken = true;
         change->refused = false;
-        buffer_release(&value);
-        uint64_t until = (uint64_t)token.integer + TX_CLAIM_LEASE_MS;
+        if (token.integer > 0) {
+            keep_value(tx, change, taken_ms);
+        }
+        uint64_t until = (uint64_t)taken_ms + TX_CLAIM_LEASE_MS;
         if (tx->commit->deadline_ms > until) {
             tx->commit->deadline_ms = until;
         }

@@ -11,24 +11,26 @@
 /* Claims as a compare-and-set. KEYS[1] is the claim, ARGV[1] the value without its
  * time, ARGV[2] the primary key that it begins with, ARGV[3] a value that may be
  * replaced though it is another record's ("" for none). Answers the time that was
- * put behind the value, in milliseconds, negative where the claim was this record's
- * before; or what stands there, and its age. */
+ * put behind the value, in milliseconds, negative where the claim was the record's
+ * already; or what stands there, and its age. */
 static const char claim_script[] =
     "local now = redis.call('TIME')\n"
     "local ms = now[1] * 1000 + math.floor(now[2] / 1000)\n"
     "local there = redis.call('GET', KEYS[1])\n"
-    "if there and there ~= ARGV[3] and string.sub(there, 1, #ARGV[2]) ~= ARGV[2] then\n"
+    "local own = there and string.sub(there, 1, #ARGV[2]) == ARGV[2]\n"
+    "if there and there ~= ARGV[3] and not own then\n"
     "  local since = tonumber(string.match(there, '@(%d+)$') or '0')\n"
     "  return {there, ms - since}\n"
     "end\n"
     "redis.call('SET', KEYS[1], ARGV[1] .. '@' .. string.format('%d', ms))\n"
-    "if there and there ~= ARGV[3] then return -ms end\n"
-    "return ms\n";
+    "return own and -ms or ms\n";
 
-/* Takes a claim away if it is exactly this. */
-static const char release_script[] =
-    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end\n"
-    "return 0\n";
+/* Takes a claim away if it is exactly this, or gives it back to whom it was taken from
+ * (ARGV[2], "" for nobody). */
+static const char release_script[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+                                     "if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end\n"
+                                     "redis.call('SET', KEYS[1], ARGV[2])\n"
+                                     "return 1\n";
 
 /* ---- Claims ---- */
 
@@ -38,18 +40,6 @@ static bool put_claim_value(struct transaction *tx, const struct view *view, str
     buffer_append(out, view->key, view->key_size);
     buffer_append(out, tx->commit->mark, tx->commit->mark_size);
     return !out->failed;
-}
-
-/* So that it can be given back. One that was the record's before is left as it is:
- * whoever took it first may have set the record already, and then it is borne. */
-static void keep_value(struct transaction *tx, struct claim_change *change, int64_t taken_ms)
-{
-    struct buffer value = BUFFER_INIT;
-    put_claim_value(tx, change->view, &value);
-    buffer_printf(&value, "@%lld", (long long)taken_ms);
-    change->value = value.failed ? NULL : arena_copy(&tx->arena, value.bytes, value.size);
-    change->value_size = change->value != NULL ? value.size : 0;
-    buffer_release(&value);
 }
 
 static void on_claimed(struct home_command *command, const struct home_answer *answer)
@@ -63,13 +53,17 @@ static void on_claimed(struct home_command *command, const struct home_answer *a
     struct resp_reader in = answer->reply;
     struct resp_token token = resp_next(&in);
     if (token.kind == RESP_INTEGER) {
-        int64_t taken_ms = token.integer < 0 ? -token.integer : token.integer;
+        struct buffer value = BUFFER_INIT;
+        int64_t since_ms = token.integer < 0 ? -token.integer : token.integer;
+        put_claim_value(tx, change->view, &value);
+        buffer_printf(&value, "@%lld", (long long)since_ms);
+        change->value = value.failed ? NULL : arena_copy(&tx->arena, value.bytes, value.size);
+        change->value_size = change->value != NULL ? value.size : 0;
         change->taken = true;
+        change->shared = token.integer < 0;
         change->refused = false;
-        if (token.integer > 0) {
-            keep_value(tx, change, taken_ms);
-        }
-        uint64_t until = (uint64_t)taken_ms + TX_CLAIM_LEASE_MS;
+        buffer_release(&value);
+        uint64_t until = (uint64_t)since_ms + TX_CLAIM_LEASE_MS;
         if (tx->commit->deadline_ms > until) {
             tx->commit->deadline_ms = until;
         }
@@ -135,18 +129,25 @@ static void look_at_claim(struct transaction *tx, struct claim_change *change)
     tx_send(tx, change, change->slot, on_old_claim);
 }
 
+/* One that was taken in vain stays where it was the record's before: the write that
+ * was faster may be the one that bears it. Where none does, it can be taken over. And
+ * one that was another record's, which was to give it up in this write, is that one's
+ * again. */
 void commit_release_claim(struct transaction *tx, const struct claim_change *change)
 {
-    if (change->value_size == 0) {
+    if (change->value_size == 0 || (change->takes && change->shared)) {
         return;
     }
+    bool taken_over = change->takes && change->again;
     buffer_truncate(&tx->bytes, 0);
-    resp_command(&tx->bytes, 5);
+    resp_command(&tx->bytes, 6);
     resp_word_text(&tx->bytes, "EVAL");
     resp_word_text(&tx->bytes, release_script);
     resp_word_text(&tx->bytes, "1");
     resp_word(&tx->bytes, change->name, change->name_size);
     resp_word(&tx->bytes, change->value, change->value_size);
+    resp_word(&tx->bytes, taken_over ? change->other : (const uint8_t *)"",
+              taken_over ? change->other_size : 0);
     commit_send_loose(tx, change->slot);
 }
 

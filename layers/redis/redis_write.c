@@ -90,6 +90,7 @@ void tx_send(struct transaction *tx, void *about, uint16_t slot,
                                              .slot = slot,
                                              .node = HOME_NODE_OF_SLOT,
                                              .lane = tx->store->lane,
+                                             .untracked = tx->untracked,
                                              .done = done};
     buffer_truncate(&tx->bytes, 0);
     tx->pending++;
@@ -129,12 +130,17 @@ void tx_unlock(struct transaction *tx)
     }
 }
 
-void tx_forget(struct transaction *tx)
+void tx_forget_values(struct transaction *tx)
 {
-    tx_unlock(tx);
-    hash_table_clear(&tx->views);
+    LIST_EACH(node, &tx->order)
+    {
+        struct view *view = CONTAINER_OF(node, struct view, link);
+        view->known = false;
+        view->staged = false;
+        view->record = NULL;
+        view->stored = (struct stored_value){0};
+    }
     hash_table_clear(&tx->claims);
-    list_init(&tx->order);
     list_init(&tx->claim_order);
 }
 
@@ -382,6 +388,11 @@ int redis_write_go(struct store_write *write, struct error *error)
     if (!write->lacking && !stages_anything(tx)) {
         write->state = STORE_WRITE_DONE;
         return 0;
+    }
+    /* Beside records whose identities nobody knows, none can be promised. It is looked at
+     * again where it is not known yet (redis_commit.c). */
+    if (tx->store->built == BUILT_KNOWN && redis_claims_are_whole(tx->store, error) < 0) {
+        return -(int)error->code;
     }
     tx->committing = !write->lacking;
     tx->waited_for = true;

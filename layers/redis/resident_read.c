@@ -44,37 +44,67 @@ static int change(struct redis_store *store, const struct record *old, const str
     return status;
 }
 
-/* Somebody else's record has an identity that this one now has: one of the two is old
- * here. The other is read again, and this one behind it. */
-static void resolve_conflict(struct redis_store *store, const uint8_t *key, size_t size,
-                             const struct record *record, unsigned conflicts)
+/* Calls `with` for each record that has an identity's key which this one has now. */
+static void each_rival(struct redis_store *store, const struct record *old,
+                       const struct record *record,
+                       void (*with)(struct redis_store *, const struct record *))
 {
     const struct resource *resource = store->resource;
     struct buffer bytes = BUFFER_INIT;
-    const struct record *old = find(store, key, size);
-    if (conflicts >= CONFLICTS_MAX) {
-        store->counters.misfits++;
-        if (old != NULL) {
-            change(store, old, NULL);
-        }
-        return;
-    }
     for (unsigned i = 0; i < resource->identity_count; i++) {
         const struct identity *identity = &resource->identities[i];
         buffer_truncate(&bytes, 0);
         if (!key_of_record(resource, &identity->fields, record, &bytes) || bytes.failed) {
             continue;
         }
-        const struct record *other =
+        const struct record *rival =
             store->table->ops->find_identity(store->table, identity, bytes.bytes, bytes.size);
-        buffer_truncate(&bytes, 0);
-        if (other != NULL && other != old &&
-            key_of_record(resource, &resource->primary_key, other, &bytes) && !bytes.failed) {
-            resident_read_key(store, bytes.bytes, bytes.size, store->resident->load, CONFLICTS_MAX);
+        if (rival != NULL && rival != old) {
+            with(store, rival);
         }
     }
     buffer_release(&bytes);
-    resident_read_key(store, key, size, store->resident->load, conflicts + 1);
+}
+
+static void read_again(struct redis_store *store, const struct record *rival)
+{
+    const struct resource *resource = store->resource;
+    struct buffer key = BUFFER_INIT;
+    if (key_of_record(resource, &resource->primary_key, rival, &key) && !key.failed) {
+        resident_read_key(store, key.bytes, key.size, store->resident->load, 1);
+    }
+    buffer_release(&key);
+}
+
+static void give_way(struct redis_store *store, const struct record *rival)
+{
+    read_again(store, rival);
+    change(store, rival, NULL);
+}
+
+/* Another record has an identity that this one now has: one of the two is old here. The
+ * other is read again, and this one behind it. Where that does not help, as with two
+ * that change their names with one another, or where this one was just written from
+ * here, the other gives way until its answer comes. */
+static void resolve_conflict(struct redis_store *store, const uint8_t *key, size_t size,
+                             const struct record *record, unsigned conflicts)
+{
+    const struct record *old = find(store, key, size);
+    if (conflicts == 0) {
+        each_rival(store, old, record, read_again);
+        resident_read_key(store, key, size, store->resident->load, 1);
+        return;
+    }
+    if (conflicts < CONFLICTS_MAX) {
+        each_rival(store, old, record, give_way);
+        if (change(store, old, record) == 0) {
+            return;
+        }
+    }
+    store->counters.misfits++;
+    if (old != NULL) {
+        change(store, old, NULL);
+    }
 }
 
 static void apply(struct redis_store *store, const uint8_t *key, size_t size,
@@ -95,7 +125,7 @@ static void apply(struct redis_store *store, const uint8_t *key, size_t size,
 void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
                     const struct record *record)
 {
-    apply(store, key, size, record, 0);
+    apply(store, key, size, record, 1);
 }
 
 /* ---- Values that do not fit ---- */

@@ -89,6 +89,7 @@ struct transaction {
     struct list claim_order;
     struct error error; /* why it fails; code CODE_OK while it does not */
     bool committing;    /* the pass was whole */
+    bool untracked;     /* of the next command */
     bool reads_created; /* created keys are read before, too */
     unsigned tries;
     struct built_waiter built_waiter;
@@ -123,8 +124,9 @@ void tx_judge_again(struct transaction *tx);
 void tx_done(struct transaction *tx, uint64_t written);
 void tx_failed(struct transaction *tx, uint64_t written);
 
-/* Gives all locks back and forgets what was read. */
-void tx_forget(struct transaction *tx);
+/* Forgets what was read, and keeps the locks: a write that is tried again is still the
+ * first in its place. */
+void tx_forget_values(struct transaction *tx);
 void tx_unlock(struct transaction *tx);
 void tx_free(struct transaction *tx);
 

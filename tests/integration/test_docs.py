@@ -168,8 +168,9 @@ class Docs(relata_test.Case):
                 client.socket.close()
 
     def test_yaml(self):
-        os.symlink(os.path.join(BUILD, "lib", "relata", "tickets_above_threshold.so"),
-                   os.path.join(self.folder, "tickets_above_threshold.so"))
+        for module in ("tickets_above_threshold.so", "best_players.so"):
+            os.symlink(os.path.join(BUILD, "lib", "relata", "tickets_above_threshold.so"),
+                       os.path.join(self.folder, module))
         for block in blocks("yaml"):
             self.write("schema.yaml", helpdesk.schema())
             if block.text.startswith("version:"):

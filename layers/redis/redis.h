@@ -68,7 +68,7 @@ void redis_store_adopt(struct store *store, const struct resource *resource);
 struct redis_reindex;
 typedef void redis_reindexed(void *context, uint64_t records, uint64_t misfits,
                              const struct error *error);
-int redis_reindex_start(struct store *store, redis_reindexed *done, void *context,
+int redis_reindex_start(struct store *face, redis_reindexed *done, void *context,
                         struct redis_reindex **out, struct error *error);
 /* `done` is not called any more; it goes on to its end all the same. To be called
  * before that only. */

@@ -135,6 +135,9 @@ static void take_map(struct home *home)
     home_run_parked(home, NULL);
     for (enum home_lane lane = 0; lane < HOME_RAW && moved; lane++) {
         home_tell_lost(home, lane);
+        if (home->ready[lane]) {
+            home_tell_ready(home, lane); /* no link has to come up for that */
+        }
     }
 }
 

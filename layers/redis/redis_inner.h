@@ -98,6 +98,11 @@ void redis_store_put(struct redis_store *store);
 /* The slot of a name; 0 where there is no Cluster. */
 uint16_t redis_slot(const struct redis_store *store, const void *name, size_t size);
 
+/* The place of an index or an identity in the store's resource. A call that began on
+ * an earlier schema names that schema's: the same one, found by its fields or name. */
+unsigned redis_index_number(const struct redis_store *store, const struct index *index);
+unsigned redis_identity_number(const struct redis_store *store, const struct identity *identity);
+
 /* `unavailable`: why the home cannot be asked now. */
 int redis_unavailable(const struct redis_store *store, struct error *error);
 

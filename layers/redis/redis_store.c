@@ -44,6 +44,31 @@ uint16_t redis_slot(const struct redis_store *store, const void *name, size_t si
     return home_is_cluster(store->home) ? slot_of_key(name, size) : 0;
 }
 
+unsigned redis_index_number(const struct redis_store *store, const struct index *index)
+{
+    const struct resource *resource = store->resource;
+    size_t number = ((uintptr_t)index - (uintptr_t)resource->indexes) / sizeof *index;
+    if (number >= resource->index_count) {
+        const struct index *same = resource_index(resource, &index->fields);
+        CHECK(same != NULL);
+        number = (size_t)(same - resource->indexes);
+    }
+    return (unsigned)number;
+}
+
+unsigned redis_identity_number(const struct redis_store *store, const struct identity *identity)
+{
+    const struct resource *resource = store->resource;
+    size_t number = ((uintptr_t)identity - (uintptr_t)resource->identities) / sizeof *identity;
+    if (number >= resource->identity_count) {
+        const struct identity *same =
+            resource_identity(resource, identity->name, strlen(identity->name));
+        CHECK(same != NULL);
+        number = (size_t)(same - resource->identities);
+    }
+    return (unsigned)number;
+}
+
 int redis_unavailable(const struct redis_store *store, struct error *error)
 {
     error_set(error, CODE_UNAVAILABLE, "%s: the Redis \"%s\" cannot be reached",
@@ -181,6 +206,22 @@ static void index_changed(struct redis_store *store, const struct index *index,
     redis_publish(store, &event);
 }
 
+/* A record took a key of an identity, or gave one up. */
+static void claim_changed(struct redis_store *store, const struct identity *identity,
+                          const struct buffer *value)
+{
+    struct write_event event = {
+        .cause = WRITE_FOREIGN, .old_unknown = true, .new_unknown = true};
+    if (identity->fields.count == 1) {
+        event.named = &identity->fields;
+        event.key = value->bytes;
+        event.key_size = value->size;
+        event.of_index = true;
+    }
+    coalescer_overtake(store->redis->engine.coalescer, &store->identities, NULL, 0);
+    redis_publish(store, &event);
+}
+
 /* Anything may have changed. */
 static void all_changed(struct redis_store *store, enum write_cause cause)
 {
@@ -213,8 +254,12 @@ static void name_changed(struct redis_store *store, const uint8_t *name, size_t 
         buffer_release(&own);
     } else if (store->resource->redis->only_relata && begins_with(name, size, INDEX_SET_PREFIX)) {
         const struct index *index = index_set_of_name(store->resource, name, size, &bytes);
+        const struct identity *identity =
+            index == NULL ? claim_of_name(store->resource, name, size, &bytes) : NULL;
         if (index != NULL) {
             index_changed(store, index, &bytes);
+        } else if (identity != NULL) {
+            claim_changed(store, identity, &bytes);
         }
     } else if (key_text_read(store->resource, name, size, &bytes) && !bytes.failed &&
                !take_echo(store, bytes.bytes, bytes.size)) {
@@ -228,7 +273,10 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
 {
     struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
     if (name == NULL && lane == HOME_KEYS) {
+        /* All resources ask at once, before one of them marks its own and the home is
+         * empty no more. */
         redis_built_forget(store);
+        redis_built_ask(store, NULL);
     }
     if (lane != store->lane) {
         return;

@@ -151,8 +151,7 @@ const struct index *index_set_of_name(const struct resource *resource, const voi
         const struct index *index = &resource->indexes[i];
         buffer_truncate(&prefix, 0);
         put_set_prefix(resource, index, &prefix);
-        if (!prefix.failed && size >= prefix.size &&
-            memcmp(name, prefix.bytes, prefix.size) == 0 &&
+        if (!prefix.failed && size >= prefix.size && memcmp(name, prefix.bytes, prefix.size) == 0 &&
             key_text_take_value(&resource->fields[index->fields.fields[0]].type,
                                 (const uint8_t *)name + prefix.size, size - prefix.size, value)) {
             found = index;
@@ -177,13 +176,37 @@ void index_set_member(const struct resource *resource, const struct index *index
     buffer_append(out, mark, mark_size);
 }
 
+/* What stands in Redis may have been written by anybody. */
+static bool is_of_type(const struct type *type, const struct token *token)
+{
+    struct datetime datetime;
+    switch (type_value_kind(type->kind)) {
+    case VALUE_INTEGER:
+        return token->kind == TOKEN_INTEGER;
+    case VALUE_TEXT:
+        return token->kind == TOKEN_STRING;
+    case VALUE_BINARY:
+        return token->kind == TOKEN_BINARY;
+    case VALUE_DATETIME:
+        return token_datetime(token, &datetime);
+    case VALUE_NIL:
+    case VALUE_BOOLEAN:
+    case VALUE_FLOAT:
+    case VALUE_ANY:
+    case VALUE_LIST:
+        break;
+    }
+    return false;
+}
+
 /* A key and what is behind it. */
 static bool take_key(const struct resource *resource, const uint8_t *bytes, const uint8_t *end,
                      struct store_key *key, struct store_key *mark)
 {
     struct reader in = reader_of(bytes, (size_t)(end - bytes));
     for (unsigned i = 0; i < resource->primary_key.count; i++) {
-        if (!reader_skip(&in)) {
+        struct token token = reader_next(&in);
+        if (!is_of_type(&resource->fields[resource->primary_key.fields[i]].type, &token)) {
             return false;
         }
     }
@@ -230,8 +253,7 @@ static bool raise_last(struct buffer *out, size_t from)
     return true;
 }
 
-void index_set_lower(const struct resource *resource, const struct range *range,
-                     struct buffer *out)
+void index_set_lower(const struct resource *resource, const struct range *range, struct buffer *out)
 {
     (void)resource;
     buffer_byte(out, '[');
@@ -251,8 +273,7 @@ void index_set_lower(const struct resource *resource, const struct range *range,
     }
 }
 
-void index_set_upper(const struct resource *resource, const struct range *range,
-                     struct buffer *out)
+void index_set_upper(const struct resource *resource, const struct range *range, struct buffer *out)
 {
     (void)resource;
     buffer_byte(out, '(');
@@ -275,11 +296,17 @@ void index_set_upper(const struct resource *resource, const struct range *range,
 
 /* ---- Claims ---- */
 
+static void put_claim_prefix(const struct resource *resource, const struct identity *identity,
+                             struct buffer *out)
+{
+    buffer_printf(out, INDEX_SET_PREFIX "id:%s:%s", resource->name, identity->name);
+}
+
 void claim_name(const struct resource *resource, const struct identity *identity,
                 const uint8_t *key, size_t size, struct buffer *out)
 {
     struct reader in = reader_of(key, size);
-    buffer_printf(out, INDEX_SET_PREFIX "id:%s:%s", resource->name, identity->name);
+    put_claim_prefix(resource, identity, out);
     for (unsigned i = 0; i < identity->fields.count; i++) {
         const uint8_t *bytes;
         size_t bytes_size;
@@ -287,6 +314,29 @@ void claim_name(const struct resource *resource, const struct identity *identity
         buffer_byte(out, ':');
         key_text_value(&resource->fields[identity->fields.fields[i]].type, bytes, bytes_size, out);
     }
+}
+
+const struct identity *claim_of_name(const struct resource *resource, const void *name, size_t size,
+                                     struct buffer *value)
+{
+    struct buffer prefix = BUFFER_INIT;
+    const struct identity *found = NULL;
+    for (unsigned i = 0; found == NULL && i < resource->identity_count; i++) {
+        const struct identity *identity = &resource->identities[i];
+        buffer_truncate(&prefix, 0);
+        put_claim_prefix(resource, identity, &prefix);
+        buffer_byte(&prefix, ':');
+        if (prefix.failed || size < prefix.size || memcmp(name, prefix.bytes, prefix.size) != 0) {
+            continue;
+        }
+        if (identity->fields.count > 1 ||
+            key_text_take_value(&resource->fields[identity->fields.fields[0]].type,
+                                (const uint8_t *)name + prefix.size, size - prefix.size, value)) {
+            found = identity;
+        }
+    }
+    buffer_release(&prefix);
+    return found;
 }
 
 bool claim_take(const struct resource *resource, const uint8_t *value, size_t size,

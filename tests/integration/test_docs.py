@@ -188,8 +188,9 @@ class Docs(redis_server.RedisCase):
                 client.socket.close()
 
     def test_yaml(self):
-        os.symlink(os.path.join(BUILD, "lib", "relata", "tickets_above_threshold.so"),
-                   os.path.join(self.folder, "tickets_above_threshold.so"))
+        for module in ("tickets_above_threshold.so", "best_players.so"):
+            os.symlink(os.path.join(BUILD, "lib", "relata", "tickets_above_threshold.so"),
+                       os.path.join(self.folder, module))
         self.environment["REDIS_URL"] = REDIS_URL
         for block in blocks("yaml"):
             if block.page.startswith("examples/iso-codes"):

@@ -345,7 +345,7 @@ static int is_whole(const struct redis_store *store, unsigned flag, const char *
 int redis_index_is_whole(const struct redis_store *store, const struct index *index,
                          struct error *error)
 {
-    return is_whole(store, (unsigned)(index - store->resource->indexes), "index", error);
+    return is_whole(store, redis_index_number(store, index), "index", error);
 }
 
 int redis_claims_are_whole(const struct redis_store *store, struct error *error)

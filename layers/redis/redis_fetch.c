@@ -382,11 +382,10 @@ static struct load_key *cut_keys(struct fetching *fetching, const struct buffer 
 static int ask_claims(struct fetching *fetching, struct error *error)
 {
     struct fetch *fetch = fetching->fetch;
-    const struct resource *resource = fetching->store->resource;
     struct buffer bytes = BUFFER_INIT;
     size_t *ends = arena_alloc(arena_of(fetching), (fetch->asked + 1) * sizeof *ends);
     for (size_t i = 0; ends != NULL && i < fetch->asked; i++) {
-        put_number(&bytes, (size_t)(fetch->identity - resource->identities));
+        put_number(&bytes, redis_identity_number(fetching->store, fetch->identity));
         buffer_append(&bytes, fetch->keys[i].bytes, fetch->keys[i].size);
         ends[i] = bytes.size;
     }
@@ -498,10 +497,11 @@ static void put_part(struct buffer *out, const struct buffer *part)
     out->failed |= part->failed;
 }
 
-static void put_range(const struct resource *resource, const struct range *range,
+static void put_range(const struct redis_store *store, const struct range *range,
                       struct buffer *part, struct buffer *out)
 {
-    put_number(out, (size_t)(range->index - resource->indexes));
+    const struct resource *resource = store->resource;
+    put_number(out, redis_index_number(store, range->index));
     buffer_truncate(part, 0);
     index_set_name_of_range(resource, range, part);
     put_part(out, part);
@@ -520,7 +520,7 @@ static int ask_ranges(struct fetching *fetching, struct error *error)
     struct buffer part = BUFFER_INIT;
     size_t *ends = arena_alloc(arena_of(fetching), (fetch->asked + 1) * sizeof *ends);
     for (size_t i = 0; ends != NULL && i < fetch->asked; i++) {
-        put_range(fetching->store->resource, &fetch->ranges[i], &part, &bytes);
+        put_range(fetching->store, &fetch->ranges[i], &part, &bytes);
         ends[i] = bytes.size;
     }
     const struct load_key *keys =

@@ -51,6 +51,7 @@ struct redis_store {
     struct loader ranges;     /* keys: an index's number, a set's name, and bounds */
     struct hash_table echoes; /* primary keys that were just written from here, and whose
                                  notice is on its way */
+    struct list echoes_in_order;
     struct resident *resident;
     struct write_locks locks; /* unsettled keys */
     enum built_state built;
@@ -88,11 +89,19 @@ static inline unsigned redis_index_count(const struct redis_store *store)
                : 0;
 }
 
+/* The home of this name, or NULL. */
+struct home *redis_home(const struct redis *redis, const char *name);
+
 struct redis_store *redis_store_get(struct redis_store *store);
 void redis_store_put(struct redis_store *store);
 
 /* The slot of a name; 0 where there is no Cluster. */
 uint16_t redis_slot(const struct redis_store *store, const void *name, size_t size);
+
+/* The place of an index or an identity in the store's resource. A call that began on
+ * an earlier schema names that schema's: the same one, found by its fields or name. */
+unsigned redis_index_number(const struct redis_store *store, const struct index *index);
+unsigned redis_identity_number(const struct redis_store *store, const struct identity *identity);
 
 /* `unavailable`: why the home cannot be asked now. */
 int redis_unavailable(const struct redis_store *store, struct error *error);
@@ -122,8 +131,9 @@ void redis_forget(struct redis_store *store, const uint8_t *key, size_t size);
 /* Tells everybody of a write. */
 void redis_publish(struct redis_store *store, struct write_event *event);
 
-/* The key was written from here, and the notice of it comes next; or is not to be
- * waited for any more. */
+/* The key was written from here, as is being answered just now: the notice of it comes
+ * next, if any; or none is to be waited for any more. */
+enum { ECHOES_MAX = 1 << 16 };
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size);
 void redis_drop_echoes(struct redis_store *store);
 

@@ -90,6 +90,7 @@ void tx_send(struct transaction *tx, void *about, uint16_t slot,
                                              .slot = slot,
                                              .node = HOME_NODE_OF_SLOT,
                                              .lane = tx->store->lane,
+                                             .untracked = tx->untracked,
                                              .done = done};
     buffer_truncate(&tx->bytes, 0);
     tx->pending++;

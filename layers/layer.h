@@ -188,7 +188,6 @@ struct store_write {
     struct store facade;
     struct store *store; /* the real one */
     struct asker asker;
-    uint64_t deadline_us;
     enum store_write_state state;
     bool lacking;
     struct error error; /* of STORE_WRITE_FAILED */

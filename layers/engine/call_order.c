@@ -146,7 +146,7 @@ static void release_held(struct engine *engine, uint64_t origin)
 
 void call_order_end(struct call *call)
 {
-    bool ended = call->order.writes && !list_empty(&call->order.link);
+    bool ended = call->order.writes;
     list_remove(&call->order.link);
     call->order.writes = false;
     call->order.held = false;

@@ -240,6 +240,11 @@ void engine_use_redis(struct engine *engine, struct redis *redis)
                                                .limits = engine->limits});
 }
 
+struct redis *engine_redis(const struct engine *engine)
+{
+    return engine->redis;
+}
+
 struct realm *realm_of_relation(const struct relation *relation)
 {
     return CONTAINER_OF(relation->owner, struct realm, relations);

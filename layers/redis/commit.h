@@ -18,9 +18,10 @@ struct claim_change {
     uint16_t slot;
     bool takes;
     bool taken;
-    bool shared; /* it was the record's already: another write to it may have set it */
     const uint8_t *value; /* as it stands there: the one that was taken, or that is to go */
     size_t value_size;
+    const uint8_t *replaced; /* what stood there before it was taken */
+    size_t replaced_size;
     /* Refused: somebody else has it. */
     bool refused;
     bool again; /* taken over once; another refusal is a conflict */

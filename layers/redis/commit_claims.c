@@ -10,9 +10,11 @@
 
 /* Claims as a compare-and-set. KEYS[1] is the claim, ARGV[1] the value without its
  * time, ARGV[2] the primary key that it begins with, ARGV[3] a value that may be
- * replaced though it is another record's ("" for none). Answers the time that was
- * put behind the value, in milliseconds, negative where the claim was the record's
- * already; or what stands there, and its age. */
+ * replaced though it is another record's ("" for none). Behind the value come
+ * CLAIM_DOUBLE where a claim of the same record stood there, and the time in
+ * milliseconds. Answers the time, or {time, what stood there}; or {what stands there,
+ * its age}. */
+#define CLAIM_DOUBLE "!"
 static const char claim_script[] =
     "local now = redis.call('TIME')\n"
     "local ms = now[1] * 1000 + math.floor(now[2] / 1000)\n"
@@ -22,11 +24,12 @@ static const char claim_script[] =
     "  local since = tonumber(string.match(there, '@(%d+)$') or '0')\n"
     "  return {there, ms - since}\n"
     "end\n"
-    "redis.call('SET', KEYS[1], ARGV[1] .. '@' .. string.format('%d', ms))\n"
-    "return own and -ms or ms\n";
+    "local value = own and ARGV[1] .. '" CLAIM_DOUBLE "' or ARGV[1]\n"
+    "redis.call('SET', KEYS[1], value .. '@' .. string.format('%d', ms))\n"
+    "return there and {ms, there} or ms\n";
 
-/* Takes a claim away if it is exactly this, or gives it back to whom it was taken from
- * (ARGV[2], "" for nobody). */
+/* Takes a claim away if it is exactly this, or puts back what it replaced (ARGV[2], ""
+ * for nothing). */
 static const char release_script[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
                                      "if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end\n"
                                      "redis.call('SET', KEYS[1], ARGV[2])\n"
@@ -42,6 +45,31 @@ static bool put_claim_value(struct transaction *tx, const struct view *view, str
     return !out->failed;
 }
 
+/* It was taken at this time; what stood there is `replaced`, if anything did. */
+static void claim_taken(struct claim_change *change, int64_t time_ms,
+                        const struct resp_token *replaced)
+{
+    struct transaction *tx = change->view->tx;
+    struct buffer value = BUFFER_INIT;
+    bool is_double = replaced != NULL && replaced->size >= change->view->key_size &&
+                     memcmp(replaced->bytes, change->view->key, change->view->key_size) == 0;
+    put_claim_value(tx, change->view, &value);
+    buffer_printf(&value, "%s@%lld", is_double ? CLAIM_DOUBLE : "", (long long)time_ms);
+    change->value = value.failed ? NULL : arena_copy(&tx->arena, value.bytes, value.size);
+    change->value_size = change->value != NULL ? value.size : 0;
+    change->taken = true;
+    change->refused = false;
+    buffer_release(&value);
+    if (replaced != NULL) {
+        change->replaced = arena_copy(&tx->arena, replaced->bytes, replaced->size);
+        change->replaced_size = change->replaced != NULL ? replaced->size : 0;
+    }
+    uint64_t until = (uint64_t)time_ms + TX_CLAIM_LEASE_MS;
+    if (tx->commit->deadline_ms > until) {
+        tx->commit->deadline_ms = until;
+    }
+}
+
 static void on_claimed(struct home_command *command, const struct home_answer *answer)
 {
     struct claim_change *change = tx_command_of(command)->about;
@@ -53,27 +81,19 @@ static void on_claimed(struct home_command *command, const struct home_answer *a
     struct resp_reader in = answer->reply;
     struct resp_token token = resp_next(&in);
     if (token.kind == RESP_INTEGER) {
-        struct buffer value = BUFFER_INIT;
-        int64_t since_ms = token.integer < 0 ? -token.integer : token.integer;
-        put_claim_value(tx, change->view, &value);
-        buffer_printf(&value, "@%lld", (long long)since_ms);
-        change->value = value.failed ? NULL : arena_copy(&tx->arena, value.bytes, value.size);
-        change->value_size = change->value != NULL ? value.size : 0;
-        change->taken = true;
-        change->shared = token.integer < 0;
-        change->refused = false;
-        buffer_release(&value);
-        uint64_t until = (uint64_t)since_ms + TX_CLAIM_LEASE_MS;
-        if (tx->commit->deadline_ms > until) {
-            tx->commit->deadline_ms = until;
-        }
+        claim_taken(change, token.integer, NULL);
     } else if (token.kind == RESP_ARRAY && token.count == 2) {
-        struct resp_token there = resp_next(&in);
-        struct resp_token age = resp_next(&in);
-        change->refused = true;
-        change->other = arena_copy(&tx->arena, there.bytes, there.size);
-        change->other_size = change->other != NULL ? there.size : 0;
-        change->age_ms = age.kind == RESP_INTEGER && age.integer > 0 ? (uint64_t)age.integer : 0;
+        struct resp_token first = resp_next(&in);
+        struct resp_token second = resp_next(&in);
+        if (first.kind == RESP_INTEGER) {
+            claim_taken(change, first.integer, &second);
+        } else {
+            change->refused = true;
+            change->other = arena_copy(&tx->arena, first.bytes, first.size);
+            change->other_size = change->other != NULL ? first.size : 0;
+            change->age_ms =
+                second.kind == RESP_INTEGER && second.integer > 0 ? (uint64_t)second.integer : 0;
+        }
     }
     if (tx->arena.failed) {
         tx_no_memory(tx);
@@ -100,6 +120,13 @@ static void take_claim(struct transaction *tx, struct claim_change *change)
     tx_send(tx, change, change->slot, on_claimed);
 }
 
+/* A claim that replaced one of the same record may be that of another create, which is
+ * under way. Where the record is removed, that one may still be done, and needs it. */
+static bool may_be_needed(const struct claim_change *change, const struct store_key *mark)
+{
+    return change->view->after == NULL && memchr(mark->bytes, CLAIM_DOUBLE[0], mark->size) != NULL;
+}
+
 static void on_old_claim(struct home_command *command, const struct home_answer *answer)
 {
     struct claim_change *change = tx_command_of(command)->about;
@@ -111,7 +138,7 @@ static void on_old_claim(struct home_command *command, const struct home_answer 
         if (token.kind == RESP_TEXT &&
             claim_take(tx->store->resource, token.bytes, token.size, &key, &mark) &&
             key.size == change->view->key_size &&
-            memcmp(key.bytes, change->view->key, key.size) == 0) {
+            memcmp(key.bytes, change->view->key, key.size) == 0 && !may_be_needed(change, &mark)) {
             change->value = arena_copy(&tx->arena, token.bytes, token.size);
             change->value_size = change->value != NULL ? token.size : 0;
         }
@@ -129,16 +156,13 @@ static void look_at_claim(struct transaction *tx, struct claim_change *change)
     tx_send(tx, change, change->slot, on_old_claim);
 }
 
-/* One that was taken in vain stays where it was the record's before: the write that
- * was faster may be the one that bears it. Where none does, it can be taken over. And
- * one that was another record's, which was to give it up in this write, is that one's
- * again. */
+/* Where one was taken in vain, what it replaced stands there again: another write to the
+ * same record, or the record that was to give it up in this write, may bear it. */
 void commit_release_claim(struct transaction *tx, const struct claim_change *change)
 {
-    if (change->value_size == 0 || (change->takes && change->shared)) {
+    if (change->value_size == 0) {
         return;
     }
-    bool taken_over = change->takes && change->again;
     buffer_truncate(&tx->bytes, 0);
     resp_command(&tx->bytes, 6);
     resp_word_text(&tx->bytes, "EVAL");
@@ -146,8 +170,7 @@ void commit_release_claim(struct transaction *tx, const struct claim_change *cha
     resp_word_text(&tx->bytes, "1");
     resp_word(&tx->bytes, change->name, change->name_size);
     resp_word(&tx->bytes, change->value, change->value_size);
-    resp_word(&tx->bytes, taken_over ? change->other : (const uint8_t *)"",
-              taken_over ? change->other_size : 0);
+    resp_word(&tx->bytes, change->replaced, change->replaced_size);
     commit_send_loose(tx, change->slot);
 }
 
@@ -238,12 +261,14 @@ static void on_other(struct home_command *command, const struct home_answer *ans
     tx_returned(tx);
 }
 
-/* Another record of this same write may be giving it up. */
+/* Another record of this same write may be giving it up; of the same slot, so that
+ * both are set or neither, and it is never had by two. */
 static bool is_given_up_here(struct transaction *tx, const struct claim_change *refused)
 {
     for (const struct claim_change *change = tx->commit->claims; change != NULL;
          change = change->next) {
-        if (!change->takes && change->name_size == refused->name_size &&
+        if (!change->takes && change->view->slot == refused->view->slot &&
+            change->name_size == refused->name_size &&
             memcmp(change->name, refused->name, change->name_size) == 0) {
             return true;
         }

@@ -133,8 +133,11 @@ static void take_map(struct home *home)
     tick_masters(home, now_us);
     home_check_ready(home);
     home_run_parked(home, NULL);
-    for (enum home_lane lane = 0; lane < HOME_LANE_COUNT && moved; lane++) {
+    for (enum home_lane lane = 0; lane < HOME_RAW && moved; lane++) {
         home_tell_lost(home, lane);
+        if (home->ready[lane]) {
+            home_tell_ready(home, lane); /* no link has to come up for that */
+        }
     }
 }
 
@@ -370,13 +373,21 @@ static void retry(struct home_command *command, uint64_t now_us)
     own->target = NULL;
     if (now_us >= own->wire.deadline_us || home->links_closing) {
         home->timeouts += home->links_closing ? 0 : 1;
-        home_refuse(command, REFUSAL_REDIRECTS);
+        home_refuse(command, own->tries > 0 ? REFUSAL_REDIRECTS : REFUSAL_DOWN);
         return;
     }
     struct home_node *node = target != NULL ? target : home_owner(home, command->slot);
-    if (node == NULL || !home_put(command, &node->lines[command->lane])) {
+    const struct home_line *line = node != NULL ? &node->lines[command->lane] : NULL;
+    if (line != NULL && own->tries == 0 && line->link.state == LINK_IDLE) {
+        home_refuse(command, REFUSAL_DOWN); /* what it waited for has failed */
+    } else if (node == NULL || !home_put(command, &node->lines[command->lane])) {
         park(command, target, now_us + AGAIN_FIRST_US);
     }
+}
+
+void home_park(struct home_command *command, struct home_node *node)
+{
+    park(command, node, home_now(node->home) + AGAIN_FIRST_US);
 }
 
 void home_run_parked(struct home *home, const struct home_node *node)

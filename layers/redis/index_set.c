@@ -296,11 +296,17 @@ void index_set_upper(const struct resource *resource, const struct range *range,
 
 /* ---- Claims ---- */
 
+static void put_claim_prefix(const struct resource *resource, const struct identity *identity,
+                             struct buffer *out)
+{
+    buffer_printf(out, INDEX_SET_PREFIX "id:%s:%s", resource->name, identity->name);
+}
+
 void claim_name(const struct resource *resource, const struct identity *identity,
                 const uint8_t *key, size_t size, struct buffer *out)
 {
     struct reader in = reader_of(key, size);
-    buffer_printf(out, INDEX_SET_PREFIX "id:%s:%s", resource->name, identity->name);
+    put_claim_prefix(resource, identity, out);
     for (unsigned i = 0; i < identity->fields.count; i++) {
         const uint8_t *bytes;
         size_t bytes_size;
@@ -308,6 +314,29 @@ void claim_name(const struct resource *resource, const struct identity *identity
         buffer_byte(out, ':');
         key_text_value(&resource->fields[identity->fields.fields[i]].type, bytes, bytes_size, out);
     }
+}
+
+const struct identity *claim_of_name(const struct resource *resource, const void *name, size_t size,
+                                     struct buffer *value)
+{
+    struct buffer prefix = BUFFER_INIT;
+    const struct identity *found = NULL;
+    for (unsigned i = 0; found == NULL && i < resource->identity_count; i++) {
+        const struct identity *identity = &resource->identities[i];
+        buffer_truncate(&prefix, 0);
+        put_claim_prefix(resource, identity, &prefix);
+        buffer_byte(&prefix, ':');
+        if (prefix.failed || size < prefix.size || memcmp(name, prefix.bytes, prefix.size) != 0) {
+            continue;
+        }
+        if (identity->fields.count > 1 ||
+            key_text_take_value(&resource->fields[identity->fields.fields[0]].type,
+                                (const uint8_t *)name + prefix.size, size - prefix.size, value)) {
+            found = identity;
+        }
+    }
+    buffer_release(&prefix);
+    return found;
 }
 
 bool claim_take(const struct resource *resource, const uint8_t *value, size_t size,

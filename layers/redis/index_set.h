@@ -66,6 +66,12 @@ const struct index *index_set_of_name(const struct resource *resource, const voi
 void claim_name(const struct resource *resource, const struct identity *identity,
                 const uint8_t *key, size_t size, struct buffer *out);
 
+/* Which claim a key's name is: the identity, and its first field's value appended as
+ * canonical MessagePack where it has no other. NULL where it is none of the
+ * resource's. */
+const struct identity *claim_of_name(const struct resource *resource, const void *name, size_t size,
+                                     struct buffer *value);
+
 /* The primary key and the mark in a claim's value; false where it is none. */
 bool claim_take(const struct resource *resource, const uint8_t *value, size_t size,
                 struct store_key *key, struct store_key *mark);

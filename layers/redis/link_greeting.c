@@ -231,7 +231,7 @@ static void say_tracking(struct link *link)
         return;
     }
     /* Never NOLOOP: what others make of one's own write would not be heard then. */
-    resp_command(&link->output, prefixes ? 4 + 2 * link->settings.prefix_count : 3);
+    resp_command(&link->output, 4 + (prefixes ? 2 * link->settings.prefix_count : 0));
     resp_word_text(&link->output, "CLIENT");
     resp_word_text(&link->output, "TRACKING");
     resp_word_text(&link->output, "ON");
@@ -239,6 +239,8 @@ static void say_tracking(struct link *link)
         const struct buffer *words = link->settings.prefixes;
         resp_word_text(&link->output, "BCAST");
         buffer_append(&link->output, words->bytes, words->size);
+    } else {
+        resp_word_text(&link->output, "OPTOUT"); /* so that a command can be left out */
     }
     link->tracked_us = link->now_us;
     say(link, before, on_tracking);

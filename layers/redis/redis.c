@@ -121,6 +121,16 @@ void redis_free(struct redis *redis)
     heap_free(redis);
 }
 
+struct home *redis_home(const struct redis *redis, const char *name)
+{
+    for (unsigned i = 0; i < redis->home_count; i++) {
+        if (strcmp(home_name(redis->homes[i]), name) == 0) {
+            return redis->homes[i];
+        }
+    }
+    return NULL;
+}
+
 bool redis_turn(struct redis *redis)
 {
     bool more = false;

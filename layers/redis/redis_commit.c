@@ -16,6 +16,8 @@
  * wrote meanwhile (judged again, or conflict at last), and a link that is lost while
  * they are set: nobody knows then what is written. */
 
+enum { TRACKED_MAX = 8 }; /* keys of one script */
+
 static uint64_t wall_ms(void)
 {
     struct timespec now;
@@ -145,7 +147,11 @@ static void send_group(struct transaction *tx, struct set_group *group)
     buffer_append(&tx->bytes, changes.bytes, changes.size);
     tx->bytes.failed |= changes.failed;
     buffer_release(&changes);
+    /* A server that tracks what a script reads remembers all of its keys at each read
+     * anew, which takes as long as their number squared. */
+    tx->untracked = group->count > TRACKED_MAX;
     tx_send(tx, group, commit->views[group->first]->slot, on_set);
+    tx->untracked = false;
 }
 
 static void set_start(struct transaction *tx)

@@ -51,6 +51,7 @@ struct redis_store {
     struct loader ranges;     /* keys: an index's number, a set's name, and bounds */
     struct hash_table echoes; /* primary keys that were just written from here, and whose
                                  notice is on its way */
+    struct list echoes_in_order;
     struct resident *resident;
     struct write_locks locks; /* unsettled keys */
     enum built_state built;
@@ -87,6 +88,9 @@ static inline unsigned redis_index_count(const struct redis_store *store)
                ? store->resource->index_count
                : 0;
 }
+
+/* The home of this name, or NULL. */
+struct home *redis_home(const struct redis *redis, const char *name);
 
 struct redis_store *redis_store_get(struct redis_store *store);
 void redis_store_put(struct redis_store *store);
@@ -127,8 +131,9 @@ void redis_forget(struct redis_store *store, const uint8_t *key, size_t size);
 /* Tells everybody of a write. */
 void redis_publish(struct redis_store *store, struct write_event *event);
 
-/* The key was written from here, and the notice of it comes next; or is not to be
- * waited for any more. */
+/* The key was written from here, as is being answered just now: the notice of it comes
+ * next, if any; or none is to be waited for any more. */
+enum { ECHOES_MAX = 1 << 16 };
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size);
 void redis_drop_echoes(struct redis_store *store);
 

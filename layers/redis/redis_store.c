@@ -206,6 +206,22 @@ static void index_changed(struct redis_store *store, const struct index *index,
     redis_publish(store, &event);
 }
 
+/* A record took a key of an identity, or gave one up. */
+static void claim_changed(struct redis_store *store, const struct identity *identity,
+                          const struct buffer *value)
+{
+    struct write_event event = {
+        .cause = WRITE_FOREIGN, .old_unknown = true, .new_unknown = true};
+    if (identity->fields.count == 1) {
+        event.named = &identity->fields;
+        event.key = value->bytes;
+        event.key_size = value->size;
+        event.of_index = true;
+    }
+    coalescer_overtake(store->redis->engine.coalescer, &store->identities, NULL, 0);
+    redis_publish(store, &event);
+}
+
 /* Anything may have changed. */
 static void all_changed(struct redis_store *store, enum write_cause cause)
 {
@@ -238,8 +254,12 @@ static void name_changed(struct redis_store *store, const uint8_t *name, size_t 
         buffer_release(&own);
     } else if (store->resource->redis->only_relata && begins_with(name, size, INDEX_SET_PREFIX)) {
         const struct index *index = index_set_of_name(store->resource, name, size, &bytes);
+        const struct identity *identity =
+            index == NULL ? claim_of_name(store->resource, name, size, &bytes) : NULL;
         if (index != NULL) {
             index_changed(store, index, &bytes);
+        } else if (identity != NULL) {
+            claim_changed(store, identity, &bytes);
         }
     } else if (key_text_read(store->resource, name, size, &bytes) && !bytes.failed &&
                !take_echo(store, bytes.bytes, bytes.size)) {
@@ -253,7 +273,10 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
 {
     struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
     if (name == NULL && lane == HOME_KEYS) {
+        /* All resources ask at once, before one of them marks its own and the home is
+         * empty no more. */
         redis_built_forget(store);
+        redis_built_ask(store, NULL);
     }
     if (lane != store->lane) {
         return;
@@ -309,11 +332,15 @@ static void on_ready(struct home_listener *listener, enum home_lane lane)
 
 /* ---- Echoes ---- */
 
-/* The notice of a write from here comes right behind its answer (a server sends the
- * notices that a client caused itself when its command has ended). It says nothing
- * new: the write's event has told everybody. */
+/* The notice of a write from here comes right behind its answer: a server sends the
+ * notices that a client caused itself when its command has ended, before anything else
+ * is answered. It says nothing new: the write's event has told everybody. A notice that
+ * comes later is somebody else's: this link had read the key again. There may be none,
+ * where the link did not watch the key. */
 struct echo {
     struct hash_table_node node;
+    struct list link; /* in store->echoes_in_order */
+    uint64_t moment;
     size_t size;
     uint8_t bytes[];
 };
@@ -333,13 +360,28 @@ static struct echo *find_echo(const struct redis_store *store, const uint8_t *ke
     return NULL;
 }
 
+static void remove_echo(struct redis_store *store, struct echo *echo)
+{
+    hash_table_remove(&store->echoes, &echo->node);
+    list_remove(&echo->link);
+    heap_free(echo);
+}
+
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size)
 {
-    struct echo *echo =
-        find_echo(store, key, size) == NULL ? heap_alloc(sizeof *echo + size) : NULL;
+    struct echo *old = find_echo(store, key, size);
+    if (old == NULL && store->echoes.count >= ECHOES_MAX) {
+        old = CONTAINER_OF(store->echoes_in_order.next, struct echo, link);
+    }
+    if (old != NULL) {
+        remove_echo(store, old);
+    }
+    struct echo *echo = heap_alloc(sizeof *echo + size);
     if (echo == NULL) {
         return; /* then the notice counts as somebody else's: that only drops more */
     }
+    echo->moment = home_moment(store->home);
+    list_append(&store->echoes_in_order, &echo->link);
     echo->size = size;
     memcpy(echo->bytes, key, size);
     hash_table_insert(&store->echoes, &echo->node, hash_bytes(key, size));
@@ -351,19 +393,15 @@ static bool take_echo(struct redis_store *store, const uint8_t *key, size_t size
     if (echo == NULL) {
         return false;
     }
-    hash_table_remove(&store->echoes, &echo->node);
-    heap_free(echo);
-    return true;
+    bool own = echo->moment == home_moment(store->home);
+    remove_echo(store, echo);
+    return own;
 }
 
 void redis_drop_echoes(struct redis_store *store)
 {
-    for (size_t i = 0; store->echoes.count > 0 && i <= store->echoes.mask; i++) {
-        while (store->echoes.buckets[i] != NULL) {
-            struct echo *echo = CONTAINER_OF(store->echoes.buckets[i], struct echo, node);
-            hash_table_remove(&store->echoes, &echo->node);
-            heap_free(echo);
-        }
+    while (!list_empty(&store->echoes_in_order)) {
+        remove_echo(store, CONTAINER_OF(store->echoes_in_order.next, struct echo, link));
     }
 }
 
@@ -422,16 +460,6 @@ static const struct store_home_ops home_ops = {.ready = store_ready_now,
                                                .invalidate = store_invalidate,
                                                .count = store_count};
 
-static struct home *find_home(struct redis *redis, const char *name)
-{
-    for (unsigned i = 0; i < redis->home_count; i++) {
-        if (strcmp(home_name(redis->homes[i]), name) == 0) {
-            return redis->homes[i];
-        }
-    }
-    return NULL;
-}
-
 /* Records that are fetched when they are asked for. */
 static int open_remote(struct redis_store *store)
 {
@@ -460,7 +488,7 @@ static int open_resident(struct redis_store *store, struct store *table, struct 
 struct store *redis_store_open(struct redis *redis, const struct resource *resource,
                                struct store *table, struct error *error)
 {
-    struct home *home = find_home(redis, resource->redis->home);
+    struct home *home = redis_home(redis, resource->redis->home);
     if (home == NULL) {
         error_set(error, CODE_INVALID_REQUEST,
                   "%s uses the Redis \"%s\", which the configuration does not name", resource->name,
@@ -481,6 +509,7 @@ struct store *redis_store_open(struct redis *redis, const struct resource *resou
         (struct home_listener){.on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
     list_init(&store->built_waiters);
     hash_table_init(&store->echoes);
+    list_init(&store->echoes_in_order);
     write_locks_init(&store->locks);
     list_append(&redis->stores, &store->link);
     home_listen(home, &store->listener);

@@ -90,6 +90,7 @@ void tx_send(struct transaction *tx, void *about, uint16_t slot,
                                              .slot = slot,
                                              .node = HOME_NODE_OF_SLOT,
                                              .lane = tx->store->lane,
+                                             .untracked = tx->untracked,
                                              .done = done};
     buffer_truncate(&tx->bytes, 0);
     tx->pending++;
@@ -387,6 +388,11 @@ int redis_write_go(struct store_write *write, struct error *error)
     if (!write->lacking && !stages_anything(tx)) {
         write->state = STORE_WRITE_DONE;
         return 0;
+    }
+    /* Beside records whose identities nobody knows, none can be promised. It is looked at
+     * again where it is not known yet (redis_commit.c). */
+    if (tx->store->built == BUILT_KNOWN && redis_claims_are_whole(tx->store, error) < 0) {
+        return -(int)error->code;
     }
     tx->committing = !write->lacking;
     tx->waited_for = true;

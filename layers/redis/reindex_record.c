@@ -340,9 +340,11 @@ static void claim_identity(struct item *item, const struct identity *identity)
         buffer_release(&key);
         return; /* nil: it has none */
     }
-    claim_name(reindex->resource, identity, key.bytes, key.size, &name);
-    struct claim *claim = arena_zero(&item->arena, 1, sizeof *claim);
-    if (claim != NULL && !key.failed && !name.failed) {
+    struct claim *claim = key.failed ? NULL : arena_zero(&item->arena, 1, sizeof *claim);
+    if (claim != NULL) {
+        claim_name(reindex->resource, identity, key.bytes, key.size, &name);
+    }
+    if (claim != NULL && !name.failed) {
         *claim = (struct claim){.item = item,
                                 .identity = identity,
                                 .key = arena_copy(&item->arena, key.bytes, key.size),

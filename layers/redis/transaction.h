@@ -89,6 +89,7 @@ struct transaction {
     struct list claim_order;
     struct error error; /* why it fails; code CODE_OK while it does not */
     bool committing;    /* the pass was whole */
+    bool untracked;     /* of the next command */
     bool reads_created; /* created keys are read before, too */
     unsigned tries;
     struct built_waiter built_waiter;

@@ -246,7 +246,7 @@ class Files(relata_test.Case):
 
     def test_what_is_no_module_is_refused_at_start(self):
         for arguments in ((), ("--check",)):
-            self.assertIn("built for version 2.0 of the module interface, this daemon has 1.0",
+            self.assertIn("built for version 2.0 of the module interface, this daemon has 1.1",
                           self.refused("wrong_version.so", "{}", *arguments))
             self.assertIn("exports no relata_module",
                           self.refused("no_module.so", "{}", *arguments))

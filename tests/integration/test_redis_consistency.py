@@ -62,9 +62,9 @@ class Case(redis_server.RedisCase):
         self.assertEqual(self.log.failed, [])
 
     def asked(self, count):
-        """Waits for so many more answers."""
-        goal = len(self.log.ops) + count
-        wait_until(lambda: len(self.log.ops) >= goal or self.log.failed, "answers")
+        """Waits for so many more answers that are no errors."""
+        goal = self.log.answered + count // SLOW
+        wait_until(lambda: self.log.answered >= goal or self.log.failed, "answers")
 
     def judge(self, errors=(), **options):
         history = consistency.History().read(consistency.aof_paths(self.server))
@@ -95,11 +95,10 @@ class Case(redis_server.RedisCase):
                 self.assertEqual(faults, [])
         expected = consistency.expected_members_and_claims(stored)
         if exact:
-            wait_until(lambda: consistency.members_and_claims([call]) == expected,
-                       f"{consistency.members_and_claims([call])} to be {expected}")
-        else:
-            for found, least in zip(consistency.members_and_claims([call]), expected):
-                self.assertGreaterEqual(found, least)
+            wait_until(lambda: consistency.members_and_claims([call])[0] == expected[0],
+                       "old members to go")
+        for found, least in zip(consistency.members_and_claims([call]), expected):
+            self.assertGreaterEqual(found, least)
 
     def answers(self, client):
         try:
@@ -115,7 +114,7 @@ class Case(redis_server.RedisCase):
 class WithoutFaults(Case):
     def test_everything(self):
         self.begin()
-        self.run_askers(lambda: self.asked(12000 // SLOW))
+        self.run_askers(lambda: self.asked(10000))
         self.judge()
         self.settle()
 
@@ -139,7 +138,7 @@ class UnderFaults(Case):
         self.begin(config="appendfsync always")
 
         def faults():
-            for _ in range(2):
+            for _ in range(3):
                 self.asked(600)
                 self.server.kill()
                 self.server.start()
@@ -158,13 +157,28 @@ class UnderFaults(Case):
 
         def faults():
             call = self.server.client().call
-            for _ in range(8):
-                self.asked(250)
+            for _ in range(20):
+                self.asked(200)
                 call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            self.asked(250)
+            self.asked(200)
         self.run_askers(faults)
         self.judge(AWAY, trusted=False)
         self.settle(exact=False)
+
+    def test_redis_is_emptied(self):
+        """What was acknowledged before is gone. An index is not whole beside records that
+        came before anybody looked; in a home that stays empty it is whole again."""
+        self.begin()
+
+        def faults():
+            self.asked(800)
+            self.server.call("FLUSHALL")
+            self.asked(300)
+        for _ in range(3):
+            self.run_askers(faults)
+            self.server.call("FLUSHALL")
+            self.settle()
+        self.judge(("was not built in Redis", "is being loaded"))
 
 
 if __name__ == "__main__":

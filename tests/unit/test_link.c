@@ -32,7 +32,7 @@ enum { COMMANDS_MAX = 600, NOTES_MAX = 4096, PATIENCE_MS = 5000 };
 #define INFO       "*2\r\n$4\r\nINFO\r\n$6\r\nmemory\r\n"
 #define INFO_TEXT  "# Memory\r\nmaxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\n"
 #define INFO_SAYS  "$55\r\n" INFO_TEXT "\r\n"
-#define TRACKING   "*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n"
+#define TRACKING   "*4\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n$6\r\nOPTOUT\r\n"
 #define GET        "*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
 
 struct fixture {

@@ -84,7 +84,7 @@ foreach(what IN ITEMS cache coalescing guide loaders modules python_providers re
                       remote_keys remote_reload server sqlite types)
     foreach(variant IN ITEMS redis redis-resident mixed)
         if(NOT variant STREQUAL "mixed" OR what MATCHES "loaders|sqlite")
-            relata_test(integration_test_${what}_${variant} integration ${relata_python}
+            relata_test(integration_test_${what}.py_${variant} integration ${relata_python}
                         "${PROJECT_SOURCE_DIR}/tests/lib/layers.py" ${variant} test_${what})
         endif()
     endforeach()

@@ -38,7 +38,8 @@ FIELDS = """
 RESOURCES = {
     "hashed": ("hash", "[a, b]", "a: integer\n      b: string"),
     "packed": ("msgpack", "id", "id: uuid"),
-    "texted": ("json", "[k, at, raw]", 'k: {enum: [up, down]}\n      at: datetime\n      raw: binary'),
+    "texted": ("json", "[k, at, raw]",
+               "k: {enum: [up, down]}\n      at: datetime\n      raw: binary"),
 }
 KEYS = {"hashed": {"a": "integer", "b": "string"}, "packed": {"id": "uuid"},
         "texted": {"k": "direction", "at": "datetime", "raw": "binary"}}
@@ -48,8 +49,8 @@ IDENTITIES = {"name": ["name"], "pair": ["n", "e"], "when": ["t"]}
 READS = ["get", "get_many", "read", "count"]
 INDEXED = ["s", "t", "u", "e", "y", "n"]
 
-TEXTS = ["", "a", "ab", "é", "日本", "a:b", "100%", "{x}", "%41", "it's", 'say "b"', "new\nline", "\x00",
-         "\x7f", " "]
+TEXTS = ["", "a", "ab", "é", "日本", "a:b", "100%", "{x}", "%41", "it's", 'say "b"', "new\nline",
+         "\x00", "\x7f", " "]
 INTEGERS = [0, 1, 2, -1, 7, 2**31, 2**53 + 1, -2**63, 2**63 - 1]
 UUIDS = [str(uuid.UUID(int=number * 7919)) for number in range(6)]
 MOMENTS = [msgpack.Timestamp(0, 0), msgpack.Timestamp(1, 1), msgpack.Timestamp(-1, 999999999),
@@ -66,8 +67,8 @@ VALUES = {
     "color": ["red", "green", "it's blue"],
     "direction": ["up", "down"],
     # What is JSON too: as that it stands in hashes and in JSON.
-    "any": [1, -5, 1.5, 1.0, "text", True, [], {}, [None, [1, {"a": []}]], {"b": 1, "a": [2.5, "é"]},
-            2**64 - 1, {"": None}, "\x00", 1e300, -0.0],
+    "any": [1, -5, 1.5, 1.0, "text", True, [], {}, [None, [1, {"a": []}]],
+            {"b": 1, "a": [2.5, "é"]}, 2**64 - 1, {"": None}, "\x00", 1e300, -0.0],
 }
 WRONG = {
     "integer": ["1", 1.5, 2**64 - 1, True, [], 1e30],
@@ -188,7 +189,8 @@ class Calls:
         if method == "upsert":
             return method, resource, self.record(resource), self.options("select", "if", "identity")
         if method == "update":
-            return method, resource, self.key(resource), self.changes(), self.options("select", "if")
+            return (method, resource, self.key(resource), self.changes(),
+                    self.options("select", "if"))
         if method == "destroy":
             return method, resource, self.key(resource), self.options("if")
         if method == "destroy_many":
@@ -245,8 +247,8 @@ class Calls:
         return self.rng.choice([
             ("get",), ("create", resource), ("reed", resource), ("get", resource, 1, []),
             ("update", resource, 1), ("get", "hashd", 1), ("create_many", resource, {}),
-            ("create_many", resource, None), ("get_many", resource, 5), ("destroy_many", resource, 1),
-            ("read", resource, {"filer": 1}), ("upsert_many", resource, [1, 2])])
+            ("create_many", resource, None), ("get_many", resource, 5),
+            ("destroy_many", resource, 1), ("read", resource, {"filer": 1}), ("upsert_many", resource, [1, 2])])
 
     def call(self):
         self.wide = self.rng.choice([2, 4, None])
@@ -300,11 +302,12 @@ class SameAnswers(RedisCase):
         """Of writes with several faults: what is wrong with the records themselves, and
         between them, is seen before any is compared with what is there in Redis; and which
         of several keys that are taken is named may differ."""
-        return (right and answer and right["code"] == "conflict"
-                and (answer["code"] == "conflict" and "another" in right["message"] + answer["message"]
-                     or call[0] in ("create_many", "upsert_many")
-                     and answer["code"] in ("conflict", "invalid_request", "invalid_value",
-                                            "unknown_field")))
+        if not (right and answer and right["code"] == "conflict"):
+            return False
+        if call[0] in ("create_many", "upsert_many"):
+            return answer["code"] in ("conflict", "invalid_request", "invalid_value",
+                                      "unknown_field")
+        return answer["code"] == "conflict" and "another" in right["message"] + answer["message"]
 
     def check_refused(self, call):
         parts = call[2]["filter"].split(" and ")

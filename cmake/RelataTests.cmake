@@ -80,11 +80,11 @@ relata_test_folder(integration LINK ${relata_shared})
 relata_test_folder(regression LINK ${relata_shared})
 
 # The same tests with the records in Redis (tests/lib/layers.py).
-foreach(what IN ITEMS cache coalescing guide layers_random loaders modules python_providers remote
+foreach(what IN ITEMS cache coalescing guide loaders modules python_providers remote
                       remote_keys remote_reload server sqlite types)
     foreach(variant IN ITEMS redis redis-resident mixed)
-        if(NOT variant STREQUAL "mixed" OR what MATCHES "layers_random|loaders|sqlite")
-            relata_test(integration_test_${what}_${variant} integration ${relata_python}
+        if(NOT variant STREQUAL "mixed" OR what MATCHES "loaders|sqlite")
+            relata_test(integration_test_${what}.py_${variant} integration ${relata_python}
                         "${PROJECT_SOURCE_DIR}/tests/lib/layers.py" ${variant} test_${what})
         endif()
     endforeach()

@@ -14,6 +14,7 @@ import threading
 import unittest
 
 import helpdesk
+import layers
 import programs
 import relata_test
 
@@ -67,9 +68,11 @@ class Case(relata_test.Case):
         return daemon, client
 
     def expected(self):
-        """By query, what the filter answers; asked once."""
+        """By query, what the filter answers where the records are in memory; asked once."""
         if not EXPECTED:
-            client = self.start(helpdesk.schema()).connect()
+            daemon = layers.MemoryDaemon(helpdesk.schema())
+            self.addCleanup(daemon.remove)
+            client = daemon.start().connect()
             fill(client)
             EXPECTED.extend(client.call("load", "representative", SOURCES, NAME, {"query": query})
                             for query in QUERIES)

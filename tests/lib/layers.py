@@ -111,7 +111,8 @@ class RedisDaemon(MemoryDaemon):
 
     def remove(self):
         super().remove()
-        _idle.append(self.redis)
+        if self.redis not in _idle:
+            _idle.append(self.redis)
 
 
 def use(name):

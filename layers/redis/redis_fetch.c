@@ -158,6 +158,8 @@ static int give_identities(struct fetching *fetching)
         const struct record *record = fetch->records[i];
         if (record != NULL && is_meant(fetching, i, record)) {
             records[fetching->asked_by[i]] = record;
+        } else {
+            redis_doubt(fetching->store, fetching->keys[i].bytes, fetching->keys[i].size);
         }
         if (errors != NULL) {
             errors[fetching->asked_by[i]] = fetch->errors[i];
@@ -184,6 +186,8 @@ static int give_ranges(struct fetching *fetching)
         const struct record *record = fetch->records[i];
         if (record != NULL && is_meant(fetching, i, record)) {
             fetch->records[kept++] = record;
+        } else {
+            redis_doubt(fetching->store, fetching->keys[i].bytes, fetching->keys[i].size);
         }
     }
     fetch->count = kept;

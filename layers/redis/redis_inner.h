@@ -4,6 +4,7 @@
 #include "layers/hash_table.h"
 #include "layers/redis/encoding.h"
 #include "layers/redis/home.h"
+#include "layers/redis/key_set.h"
 #include "layers/redis/near_cache.h"
 #include "layers/redis/redis.h"
 #include "layers/redis/write_locks.h"
@@ -25,6 +26,8 @@ struct redis {
     void (*closed)(void *context);
     void *closed_context;
 };
+
+enum { DOUBTS_MAX = 10000 };
 
 /* Whether the indexes and claims of a resource are whole in Redis (index_built.c). */
 enum built_state { BUILT_UNKNOWN, BUILT_ASKING, BUILT_KNOWN };
@@ -49,8 +52,10 @@ struct redis_store {
     struct loader records;    /* keys: primary keys */
     struct loader identities; /* keys: an identity's number and a key of it */
     struct loader ranges;     /* keys: an index's number, a set's name, and bounds */
-    struct hash_table echoes; /* primary keys that were just written from here, and whose
+    struct key_set echoes;    /* primary keys that were just written from here, and whose
                                  notice is on its way */
+    struct key_set doubts;    /* primary keys that a set or a claim named, and that did not
+                                 bear it: their next notice may mean anything */
     struct resident *resident;
     struct write_locks locks; /* unsettled keys */
     enum built_state built;
@@ -125,7 +130,13 @@ void redis_publish(struct redis_store *store, struct write_event *event);
 /* The key was written from here, and the notice of it comes next; or is not to be
  * waited for any more. */
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size);
-void redis_drop_echoes(struct redis_store *store);
+
+/* A set of an index, or a claim, names the key, and its record does not bear it: it
+ * may be just about to. */
+void redis_doubt(struct redis_store *store, const uint8_t *key, size_t size);
+
+/* Forgets echoes and doubts. */
+void redis_drop_notes(struct redis_store *store);
 
 /* ---- redis_read.c: the loaders ---- */
 

@@ -29,8 +29,8 @@ void redis_store_put(struct redis_store *store)
         return;
     }
     CHECK(store->closed);
-    redis_drop_echoes(store);
-    hash_table_release(&store->echoes);
+    key_set_release(&store->echoes);
+    key_set_release(&store->doubts);
     write_locks_release(&store->locks);
     if (store->cache != NULL) {
         near_cache_free(store->cache);
@@ -150,6 +150,10 @@ static void key_changed(struct redis_store *store, const uint8_t *key, size_t si
 {
     bool known;
     const struct record *old = last_known(store, key, size, &known);
+    if (key_set_take(&store->doubts, key, size)) {
+        old = NULL;
+        known = false;
+    }
     store->counters.invalidations +=
         near_cache_drop(store->cache, key, size, store->redis->engine.world->sequence);
     coalescer_overtake(store->redis->engine.coalescer, &store->records, key, size);
@@ -162,8 +166,6 @@ static void key_changed(struct redis_store *store, const uint8_t *key, size_t si
                                 .key_size = size};
     redis_publish(store, &event);
 }
-
-static bool take_echo(struct redis_store *store, const uint8_t *key, size_t size);
 
 /* Records came to a set of an index, or left it. */
 static void index_changed(struct redis_store *store, const struct index *index,
@@ -237,7 +239,7 @@ static void name_changed(struct redis_store *store, const uint8_t *name, size_t 
             claim_changed(store, identity, &bytes);
         }
     } else if (key_text_read(store->resource, name, size, &bytes) && !bytes.failed &&
-               !take_echo(store, bytes.bytes, bytes.size)) {
+               !key_set_take(&store->echoes, bytes.bytes, bytes.size)) {
         key_changed(store, bytes.bytes, bytes.size);
     }
     buffer_release(&bytes);
@@ -263,7 +265,7 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
     } else {
         store->counters.invalidations +=
             near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
-        redis_drop_echoes(store);
+        redis_drop_notes(store);
         all_changed(store, WRITE_FOREIGN);
     }
 }
@@ -280,7 +282,7 @@ static void on_lost(struct home_listener *listener, enum home_lane lane)
     if (store->table != NULL) {
         resident_lost(store);
     } else {
-        redis_drop_echoes(store);
+        redis_drop_notes(store);
         if (store->resource->redis->stale_if_error_us == 0) {
             near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
         }
@@ -310,58 +312,41 @@ static void on_ready(struct home_listener *listener, enum home_lane lane)
 /* The notice of a write from here comes right behind its answer (a server sends the
  * notices that a client caused itself when its command has ended). It says nothing
  * new: the write's event has told everybody. */
-struct echo {
-    struct hash_table_node node;
-    size_t size;
-    uint8_t bytes[];
-};
-
-static struct echo *find_echo(const struct redis_store *store, const uint8_t *key, size_t size)
-{
-    if (store->echoes.count == 0) {
-        return NULL;
-    }
-    struct hash_table_node *node = hash_table_find(&store->echoes, hash_bytes(key, size));
-    for (; node != NULL; node = hash_table_next(node)) {
-        struct echo *echo = CONTAINER_OF(node, struct echo, node);
-        if (echo->size == size && memcmp(echo->bytes, key, size) == 0) {
-            return echo;
-        }
-    }
-    return NULL;
-}
 
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size)
 {
-    struct echo *echo = find_echo(store, key, size) == NULL ? heap_alloc(sizeof *echo + size) : NULL;
-    if (echo == NULL) {
-        return; /* then the notice counts as somebody else's: that only drops more */
-    }
-    echo->size = size;
-    memcpy(echo->bytes, key, size);
-    hash_table_insert(&store->echoes, &echo->node, hash_bytes(key, size));
+    /* Without memory the notice counts as somebody else's: that only drops more. */
+    key_set_add(&store->echoes, key, size);
 }
 
-static bool take_echo(struct redis_store *store, const uint8_t *key, size_t size)
+/* ---- Doubts ----
+ *
+ * Members of index sets, and claims, are there before the record is set. Who reads in
+ * between is told of a record that does not bear it yet, and what is cached of that
+ * lacks the record: no set will tell of it any more, so the record's own notice has to. */
+
+void redis_doubt(struct redis_store *store, const uint8_t *key, size_t size)
 {
-    struct echo *echo = find_echo(store, key, size);
-    if (echo == NULL) {
-        return false;
+    bool known;
+    redis_known(store, key, size, &known);
+    if (known && key_set_count(&store->doubts) < DOUBTS_MAX &&
+        key_set_add(&store->doubts, key, size)) {
+        return;
     }
-    hash_table_remove(&store->echoes, &echo->node);
-    heap_free(echo);
-    return true;
+    /* It may have been set since it was read. */
+    struct write_event event = {.cause = WRITE_FOREIGN,
+                                .old_unknown = true,
+                                .new_unknown = true,
+                                .named = &store->resource->primary_key,
+                                .key = key,
+                                .key_size = size};
+    redis_publish(store, &event);
 }
 
-void redis_drop_echoes(struct redis_store *store)
+void redis_drop_notes(struct redis_store *store)
 {
-    for (size_t i = 0; store->echoes.count > 0 && i <= store->echoes.mask; i++) {
-        while (store->echoes.buckets[i] != NULL) {
-            struct echo *echo = CONTAINER_OF(store->echoes.buckets[i], struct echo, node);
-            hash_table_remove(&store->echoes, &echo->node);
-            heap_free(echo);
-        }
-    }
+    key_set_clear(&store->echoes);
+    key_set_clear(&store->doubts);
 }
 
 /* ---- The face of a store ---- */
@@ -471,7 +456,8 @@ struct store *redis_store_open(struct redis *redis, const struct resource *resou
     store->listener = (struct home_listener){
         .on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
     list_init(&store->built_waiters);
-    hash_table_init(&store->echoes);
+    key_set_init(&store->echoes);
+    key_set_init(&store->doubts);
     write_locks_init(&store->locks);
     list_append(&redis->stores, &store->link);
     home_listen(home, &store->listener);

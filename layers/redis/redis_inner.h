@@ -207,6 +207,9 @@ bool resident_is_settled(const struct redis_store *store);
 /* A write from here is done: the record as it is stored now, or NULL. */
 void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
                     const struct record *record);
+/* A write from here has read the record: notices come a little later than answers. */
+void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
+                   const struct record *record);
 void resident_notice(struct redis_store *store, const uint8_t *key, size_t size);
 void resident_lost(struct redis_store *store);
 void resident_ready_again(struct redis_store *store);

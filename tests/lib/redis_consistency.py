@@ -49,8 +49,9 @@ def _resource(name, encoding, writers, more="", **redis):
 
 ANYONE = ("version: 1\nresources:\n"
           + _resource("page", "hash", "anyone") + _resource("doc", "json", "anyone")
-          + _resource("blob", "msgpack", "anyone"))
-SCHEMA = ANYONE + _resource("board", "hash", "anyone", resident=True) + _resource(
+          + _resource("blob", "msgpack", "anyone")
+          + _resource("board", "hash", "anyone", resident=True))
+SCHEMA = ANYONE + _resource(
     "team", "hash", "relata", """
     relationships:
       persons: {has_many: person, destination_field: group_id}
@@ -173,7 +174,8 @@ class History:
                     group = None
                 else:
                     changed = self._apply(verb, words[1:])
-                    if group is None:
+                    # A key that is found expired in a transaction goes there, before.
+                    if group is None or verb in (b"DEL", b"UNLINK"):
                         self._note(changed)
                     else:
                         group |= changed

@@ -251,6 +251,7 @@ static struct slot *slot_new(struct coalescer *coalescer, struct group *group,
     slot->group = group;
     slot->flight = NULL;
     slot->overtaken = false;
+    slot->fresh = false;
     list_init(&slot->waiting);
     list_init(&slot->flying);
     hash_table_insert(&group->slots, &slot->node, hash);

@@ -75,7 +75,7 @@ class Case(redis_server.RedisCase):
         print(f"{self.id().rpartition('.')[2]}: {len(self.log.ops)} requests, {refused} refused, "
               f"{history.position} changes, {checker.checked} records checked", flush=True)
         self.assertEqual(len(faults), 0, "\n".join(faults[:5]))
-        self.assertGreater(checker.checked, 1000)
+        self.assertGreater(checker.checked, 1000 // SLOW ** 2)
 
     def settle(self, exact=True):
         """Every cache and every index equals Redis."""
@@ -200,7 +200,7 @@ class UnderFaults(Case):
         self.run_askers(faults)
         stats = self.server.info("stats")
         self.assertGreater(int(stats["evicted_keys"]), 100)
-        self.assertGreater(int(stats["expired_keys"]), 10)
+        self.assertGreater(int(stats["expired_keys"]), 0)
         self.judge(("overloaded",))
         self.server.call("CONFIG", "SET", "maxmemory", 0)
         wait_until(lambda: not any(self.server.call("PTTL", name) > 0

@@ -406,10 +406,10 @@ class Choices:
         if way == "destroy":
             return Op(way, resource, [resource, key], key=key)
         if way == "destroy_many":
-            keys = rng.sample(range(1, self.keys + 1), 2)
+            keys = rng.sample(range(1, self.keys + 1), min(2, self.keys))
             return Op(way, resource, [resource, keys], key=keys)
         records = [{"id": number, **self.fields(resource, True)}
-                   for number in rng.sample(range(1, self.keys + 1), rng.randint(1, 3))]
+                   for number in rng.sample(range(1, self.keys + 1), rng.randint(1, min(3, self.keys)))]
         for record in records if way == "upsert_many" and resource in UNIQUE else ():
             # One that takes a name from another of the same write names too little in
             # Redis until the write is done.

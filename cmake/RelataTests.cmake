@@ -79,6 +79,17 @@ relata_test_folder(unit)
 relata_test_folder(integration LINK ${relata_shared})
 relata_test_folder(regression LINK ${relata_shared})
 
+# The same tests with the records in Redis (tests/lib/layers.py).
+foreach(what IN ITEMS cache coalescing guide layers_random loaders modules python_providers remote
+                      remote_keys remote_reload server sqlite types)
+    foreach(variant IN ITEMS redis redis-resident mixed)
+        if(NOT variant STREQUAL "mixed" OR what MATCHES "layers_random|loaders|sqlite")
+            relata_test(integration_test_${what}_${variant} integration ${relata_python}
+                        "${PROJECT_SOURCE_DIR}/tests/lib/layers.py" ${variant} test_${what})
+        endif()
+    endforeach()
+endforeach()
+
 # Fuzzers: with libFuzzer they search, in every other build the same targets
 # replay their corpus as an ordinary test.
 relata_sources(fuzzers GLOB tests/fuzz/fuzz_*.c)

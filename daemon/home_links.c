@@ -20,8 +20,8 @@ static void on_log(void *context, const char *event, const char *home, const cha
     log_end(&line);
 }
 
-int daemon_homes_create(struct daemon_homes *homes, const struct config *config,
-                        struct loop *loop, struct engine *engine)
+int daemon_homes_create(struct daemon_homes *homes, const struct config *config, struct loop *loop,
+                        struct engine *engine)
 {
     *homes = (struct daemon_homes){.loop = loop};
     if (config->home_count == 0) {

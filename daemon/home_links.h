@@ -22,8 +22,8 @@ struct daemon_homes {
 
 /* Before the engine's first schema; `loop` need not be open yet, and outlives it. 0, or
  * -1 where memory lacks. */
-int daemon_homes_create(struct daemon_homes *homes, const struct config *config,
-                        struct loop *loop, struct engine *engine);
+int daemon_homes_create(struct daemon_homes *homes, const struct config *config, struct loop *loop,
+                        struct engine *engine);
 /* After the engine. */
 void daemon_homes_free(struct daemon_homes *homes);
 

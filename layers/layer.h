@@ -103,7 +103,7 @@ struct store {
     const struct resource *resource;
     struct store_counters counters;
     const struct store_home_ops *home; /* NULL: this memory is the records' home */
-    void *home_own;              /* the home's own */
+    void *home_own;                    /* the home's own */
     bool remote; /* not all records are here: they are fetched. `find` then gives what is
                     known at once, scan, range and estimate must not be called */
 };
@@ -188,7 +188,6 @@ struct store_write {
     struct store facade;
     struct store *store; /* the real one */
     struct asker asker;
-    uint64_t deadline_us;
     enum store_write_state state;
     bool lacking;
     struct error error; /* of STORE_WRITE_FAILED */
@@ -208,6 +207,9 @@ struct store_home_ops {
     /* Whether what is in memory of it may be answered now; else -CODE_UNAVAILABLE
      * with why. For stores that are not remote. */
     int (*ready)(struct store *store, struct error *error);
+    /* Of a key that `find` does not find: what is wrong with what its home has there;
+     * NULL where it has nothing. For stores that are not remote. */
+    const struct error *(*fault)(struct store *store, const uint8_t *key, size_t size);
     /* Whether results that were made of its records before count as current. */
     bool (*is_current)(struct store *store);
     /* Of remote ones. `known`: whether it is known now what `find` would answer. */
@@ -229,6 +231,11 @@ struct store_home_ops {
 static inline int store_ready(struct store *store, struct error *error)
 {
     return store->home == NULL || store->remote ? 0 : store->home->ready(store, error);
+}
+
+static inline const struct error *store_fault(struct store *store, const uint8_t *key, size_t size)
+{
+    return store->home == NULL || store->remote ? NULL : store->home->fault(store, key, size);
 }
 
 static inline bool store_is_current(struct store *store)

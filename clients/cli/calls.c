@@ -346,6 +346,22 @@ int invalidate_run(struct cli *cli, struct args *args)
     return status;
 }
 
+/* On a connection of its own, which waits for long where nobody says how long. */
+int reindex_run(struct cli *cli, struct args *args)
+{
+    enum { WEEK_MS = 7 * 24 * 3600 * 1000 };
+    struct buffer name = BUFFER_INIT;
+    struct cli own = *cli;
+    own.client = NULL;
+    own.schema = NULL;
+    own.timeout_ms = args_has(args, ARGS_TIMEOUT) ? cli->timeout_ms : WEEK_MS;
+    const struct relata_value values[] = {text_value(&name, args->words[1])};
+    int status = print_answer(&own, "reindex", values, 1);
+    cli_release(&own);
+    buffer_release(&name);
+    return status;
+}
+
 /* A param that is no JSON is a text, so that names need no quotes in quotes. */
 static void write_param(struct buffer *out, const char *text)
 {

@@ -33,6 +33,10 @@ static const struct command commands[] = {
      destroy_run},
     {"invalidate", "RESOURCE[.RELATIONSHIP] [KEY,KEY...]", "drop what is cached", NULL, 1, 2, 0,
      invalidate_run},
+    {"reindex", "RESOURCE", "build its indexes and identities in Redis",
+     "For data that was there before: of a resource with writers: relata. It takes as long\n"
+     "as it takes, and goes on in the daemon where --timeout, or Ctrl-C, ends the waiting.",
+     1, 1, 0, reindex_run},
     {"import", "RESOURCE FILE", "write the records of a file (- for standard input)",
      "The file has a JSON object a line, or one JSON array of objects, or one object\n"
      "whose only list is that of the records.",

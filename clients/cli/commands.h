@@ -44,6 +44,7 @@ int update_run(struct cli *cli, struct args *args);
 int destroy_run(struct cli *cli, struct args *args);
 int ping_run(struct cli *cli, struct args *args);
 int invalidate_run(struct cli *cli, struct args *args);
+int reindex_run(struct cli *cli, struct args *args);
 int call_run(struct cli *cli, struct args *args);
 int import_run(struct cli *cli, struct args *args);
 int export_run(struct cli *cli, struct args *args);

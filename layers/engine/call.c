@@ -25,6 +25,7 @@ static const struct {
 
 static bool call_run(struct task *task, uint64_t *budget);
 static int after_search(struct call *call);
+static int start_kind(struct call *call);
 
 const char *call_kind_name(enum call_kind kind)
 {
@@ -160,15 +161,20 @@ static void on_loads(struct loads *loads)
     go_on(call, status, true);
 }
 
-/* A step that had to wait goes on: the start itself, the records of the keys, or a
- * write. */
+/* A step that had to wait goes on: the start itself, the records of the keys, a
+ * write, or a reindex. */
 static int run_waiting(struct call *call)
 {
     int status;
     if (call->order.held) {
         status = call_start_held(call);
+    } else if (call->catching_up) {
+        call->catching_up = false;
+        status = start_kind(call);
     } else if (call->writing != NULL) {
         status = call_write_home(call);
+    } else if (call->reindexing != NULL) {
+        status = call_reindex(call);
     } else {
         status = call_take_fetched(call);
         status = status < 0 ? status : after_search(call);
@@ -186,7 +192,9 @@ static bool needs_task(const struct call *call)
 static bool call_run(struct task *task, uint64_t *budget)
 {
     struct call *call = CONTAINER_OF(task, struct call, task);
-    if (call->order.held || call->writing != NULL || call->fetching) {
+    bool waited = call->order.held || call->catching_up || call->writing != NULL ||
+                  call->reindexing != NULL || call->fetching;
+    if (waited) {
         *budget -= *budget > 0;
         int status = run_waiting(call);
         go_on(call, status, needs_task(call));
@@ -293,6 +301,8 @@ static int start_kind(struct call *call)
         return status < 0                       ? status
                : call_store(call)->home != NULL ? call_write_home(call)
                                                 : call_write(call);
+    case CALL_REINDEX:
+        return call_reindex(call);
     case CALL_INVALIDATE:
     case CALL_KIND_COUNT:
         break;
@@ -326,15 +336,19 @@ static struct realm *choose_realm(const struct call *call)
 int call_start_held(struct call *call)
 {
     call->order.held = false;
-    call->order.writes = false;
-    list_remove(&call->order.link);
-    return start_kind(call);
+    list_remove(&call->order.link); /* what waits for it goes on at its end, wherever it writes */
+    return call_catches_up(call) ? CALL_LATER : start_kind(call);
 }
 
-/* A write to records that are at home in this memory. */
+/* A write to records that are at home in this memory, which nothing holds up. */
 static bool ends_in_its_turn(const struct call *call)
 {
-    return is_write(call->kind) && call->engine->redis == NULL;
+    if (!is_write(call->kind) || call->order.held) {
+        return false;
+    }
+    const struct resource *resource =
+        call->engine->redis != NULL ? call_named_resource(call) : NULL;
+    return resource == NULL || call->realm->stores[resource->position]->home == NULL;
 }
 
 int call_start(struct call *call, uint64_t now_us)
@@ -347,6 +361,7 @@ int call_start(struct call *call, uint64_t now_us)
     if (call->engine->closing) {
         status = error_set(&call->error, CODE_UNAVAILABLE, "the daemon is stopping");
     }
+    bool held = status == 0 && call_is_held(call);
     if (status == 0 && !ends_in_its_turn(call)) {
         status = call_keep_request(call);
     }
@@ -355,7 +370,7 @@ int call_start(struct call *call, uint64_t now_us)
     }
     call->eval.asker.fresh = call->fresh;
     if (status == 0) {
-        status = call_is_held(call) ? CALL_LATER : start_kind(call);
+        status = held || call_catches_up(call) ? CALL_LATER : start_kind(call);
     }
     if (status == CALL_LATER) {
         stay(call);
@@ -375,7 +390,9 @@ static void stop(struct call *call)
         search_stop(call->search);
     }
     fetch_end(&call->fetch);
+    redis_catch_up_end(&call->catch_up);
     call_write_home_end(call);
+    call_reindex_end(call);
     call_order_end(call);
     task_withdraw(&call->task);
     list_remove(&call->link);
@@ -419,7 +436,7 @@ static bool find_at_once(struct store *store, const struct buffer *key,
         return false;
     }
     *record = store->ops->find(store, key->bytes, key->size);
-    return true;
+    return *record != NULL || store_fault(store, key->bytes, key->size) == NULL;
 }
 
 bool call_get_at_once(struct engine *engine, uint64_t origin, const char *resource_name,

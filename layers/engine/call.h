@@ -11,6 +11,7 @@
 #include "layers/query/eval.h"
 #include "layers/query/query.h"
 #include "layers/query/search.h"
+#include "layers/redis/redis.h"
 #include "layers/task.h"
 #include "protocol/base/arena.h"
 #include "protocol/base/buffer.h"
@@ -45,7 +46,8 @@
     X(CREATE_MANY, "create_many", 2, OPTIONS_ALL_)                                   \
     X(UPSERT_MANY, "upsert_many", 2, OPTIONS_ALL_ | OPTION_BIT(IDENTITY))            \
     X(DESTROY_MANY, "destroy_many", 2, OPTIONS_ALL_)                                 \
-    X(INVALIDATE, "invalidate", 2, OPTIONS_ALL_)
+    X(INVALIDATE, "invalidate", 2, OPTIONS_ALL_)                                     \
+    X(REINDEX, "reindex", 1, OPTIONS_ALL_)
 
 enum call_kind {
 #define X(name, text, params, options) CALL_##name,
@@ -73,7 +75,14 @@ struct call_order {
     bool writes;
 };
 
-enum call_answer { ANSWER_RECORD, ANSWER_RECORDS, ANSWER_RELATED, ANSWER_NUMBER, ANSWER_TRUE };
+enum call_answer {
+    ANSWER_RECORD,
+    ANSWER_RECORDS,
+    ANSWER_RELATED,
+    ANSWER_NUMBER,
+    ANSWER_TRUE,
+    ANSWER_REINDEXED
+};
 
 struct call {
     /* Set by the caller before call_start. */
@@ -82,7 +91,7 @@ struct call {
     struct reader params[CALL_PARAMS_MAX]; /* one value each; no bytes where left out */
     struct options options;
     uint64_t origin;      /* the connection */
-    uint64_t timeout_us;  /* where the options name none */
+    uint64_t timeout_us;  /* where the options name none; not of a reindex */
     struct batch *parent; /* the batch that the call works for (a loader's read), or NULL:
                                  then actor, tenant and authorize are that batch's */
     /* Writes a failed source's error in its place; NULL: it fails the call. */
@@ -123,7 +132,10 @@ struct call {
     struct fetch fetch;      /* of the keys that were asked for */
     bool fetching;           /* it waits for them */
     struct writing *writing; /* a write that is judged here and done there */
+    struct reindexing *reindexing;
     struct call_order order;
+    struct redis_catch_up catch_up;
+    bool catching_up; /* what is resident of homes elsewhere is to be waited for first */
     struct task task;
     struct buffer rendered; /* of long answers */
     size_t rendered_count;

@@ -66,7 +66,8 @@ static int read_tenant(struct call *call)
 
 static int read_timeout(struct call *call, uint64_t now_us)
 {
-    uint64_t timeout_us = call->timeout_us;
+    uint64_t endless_us = UINT64_MAX / 2;
+    uint64_t timeout_us = call->kind == CALL_REINDEX ? endless_us : call->timeout_us;
     if (options_given(&call->options, OPTION_TIMEOUT_MS)) {
         bool given = false;
         uint64_t timeout_ms = 0;
@@ -75,7 +76,7 @@ static int read_timeout(struct call *call, uint64_t now_us)
         if (status < 0) {
             return status;
         }
-        timeout_us = timeout_ms > UINT64_MAX / 1000 / 2 ? UINT64_MAX / 2 : timeout_ms * 1000;
+        timeout_us = timeout_ms > endless_us / 1000 ? endless_us : timeout_ms * 1000;
     }
     call->deadline_us = now_us + timeout_us;
     return 0;

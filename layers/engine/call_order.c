@@ -13,6 +13,16 @@ static struct call *call_of(const struct list *node)
     return (struct call *)(uintptr_t)((const char *)node - offsetof(struct call, order.link));
 }
 
+static struct list *writes_of(struct engine *engine, uint64_t origin)
+{
+    return &engine->writes[origin % ORDER_PLACES];
+}
+
+static struct list *held_of(struct engine *engine, uint64_t origin)
+{
+    return &engine->held[origin % ORDER_PLACES];
+}
+
 /* Whether a call looks at one resource alone; others may look at any. */
 static bool looks_at_one(const struct call *call)
 {
@@ -22,8 +32,7 @@ static bool looks_at_one(const struct call *call)
            (writes && !options_given(&call->options, OPTION_IF));
 }
 
-/* The resource that a call names; NULL where it names none that there is. */
-static const struct resource *named_resource(const struct call *call)
+const struct resource *call_named_resource(const struct call *call)
 {
     struct reader in = call->params[0];
     size_t size = 0;
@@ -35,8 +44,8 @@ static const struct resource *named_resource(const struct call *call)
  * identities find, and free for others, is not known before. */
 static bool keeps_order_itself(const struct call *call, const struct resource *resource)
 {
-    return call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY &&
-           looks_at_one(call) && resource->identity_count == 0;
+    return call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY && looks_at_one(call) &&
+           resource->identity_count == 0;
 }
 
 /* By name: a reload may have made it another object. */
@@ -59,19 +68,18 @@ static bool waits_for(const struct call *call, const struct resource *resource,
 
 static bool waits(const struct call *call)
 {
-    const struct engine *engine = call->engine;
-    const struct resource *resource = named_resource(call);
+    const struct list *writes = writes_of(call->engine, call->origin);
+    const struct list *held = held_of(call->engine, call->origin);
+    const struct resource *resource = call_named_resource(call);
     /* Of many writes in a row none has to look at all the others. */
     bool looks = resource == NULL || !keeps_order_itself(call, resource);
-    for (const struct list *node = engine->writes.next; looks && node != &engine->writes;
-         node = node->next) {
+    for (const struct list *node = writes->next; looks && node != writes; node = node->next) {
         if (waits_for(call, resource, call_of(node))) {
             return true;
         }
     }
     /* Held writes have not begun, and come first as well. */
-    LIST_EACH(node, &engine->held)
-    {
+    for (const struct list *node = held->next; node != held; node = node->next) {
         const struct call *before = call_of(node);
         if (before->order.writes && before != call && before->origin == call->origin &&
             before->order.number < call->order.number) {
@@ -85,29 +93,28 @@ bool call_is_held(struct call *call)
 {
     struct engine *engine = call->engine;
     call->order.number = ++engine->order_number;
-    if (list_empty(&engine->writes) && list_empty(&engine->held)) {
+    if (list_empty(writes_of(engine, call->origin)) && list_empty(held_of(engine, call->origin))) {
         return false;
     }
-    if (call->parent != NULL || !waits(call)) {
-        return false; /* what a loader reads is no part of its connection's order */
+    if (!waits(call)) {
+        return false;
     }
     call->order.writes = call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY;
     call->order.held = true;
-    list_append(&engine->held, &call->order.link);
+    list_append(held_of(engine, call->origin), &call->order.link);
     return true;
 }
 
-bool call_waits_for_writes(const struct engine *engine, uint64_t origin,
-                           const struct resource *resource)
+bool call_waits_for_writes(struct engine *engine, uint64_t origin, const struct resource *resource)
 {
-    LIST_EACH(node, &engine->writes)
+    LIST_EACH(node, writes_of(engine, origin))
     {
         const struct call *write = call_of(node);
         if (write->origin == origin && same_resource(write->resource, resource)) {
             return true;
         }
     }
-    LIST_EACH(node, &engine->held)
+    LIST_EACH(node, held_of(engine, origin))
     {
         if (call_of(node)->origin == origin) {
             return true;
@@ -119,13 +126,14 @@ bool call_waits_for_writes(const struct engine *engine, uint64_t origin,
 void call_write_begins(struct call *call)
 {
     call->order.writes = true;
-    list_append(&call->engine->writes, &call->order.link);
+    list_append(writes_of(call->engine, call->origin), &call->order.link);
 }
 
 /* Those of the connection that wait for nothing any more begin, oldest first. */
 static void release_held(struct engine *engine, uint64_t origin)
 {
-    for (struct list *node = engine->held.next, *after; node != &engine->held; node = after) {
+    struct list *held = held_of(engine, origin);
+    for (struct list *node = held->next, *after; node != held; node = after) {
         struct call *call = call_of(node);
         after = node->next;
         if (call->origin == origin && !call->order.released && !waits(call)) {
@@ -138,7 +146,7 @@ static void release_held(struct engine *engine, uint64_t origin)
 
 void call_order_end(struct call *call)
 {
-    bool ended = call->order.writes && !list_empty(&call->order.link);
+    bool ended = call->order.writes;
     list_remove(&call->order.link);
     call->order.writes = false;
     call->order.held = false;
@@ -146,4 +154,18 @@ void call_order_end(struct call *call)
     if (ended) {
         release_held(call->engine, call->origin);
     }
+}
+
+bool call_catches_up(struct call *call)
+{
+    struct engine *engine = call->engine;
+    bool writes = call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY;
+    if (engine->redis == NULL || writes || call->kind == CALL_INVALIDATE) {
+        return false;
+    }
+    const struct resource *resource = looks_at_one(call) ? call_named_resource(call) : NULL;
+    const struct store *store = resource != NULL ? call->realm->stores[resource->position] : NULL;
+    call->catching_up = redis_must_catch_up(engine->redis, store, call->fresh) &&
+                        redis_catch_up_begin(engine->redis, &call->catch_up, &call->eval.asker);
+    return call->catching_up;
 }

@@ -50,6 +50,12 @@ static int find_record(struct call *call, const struct identity *identity, struc
     }
     *out = identity != NULL ? store->ops->find_identity(store, identity, key->bytes, key->size)
                             : store->ops->find(store, key->bytes, key->size);
+    const struct error *fault =
+        *out == NULL && identity == NULL ? store_fault(store, key->bytes, key->size) : NULL;
+    if (fault != NULL) {
+        call->error = *fault;
+        return -(int)fault->code;
+    }
     struct resource_counters *counters = call_counters(call);
     counters->reads++;
     counters->hits += *out != NULL;
@@ -124,6 +130,43 @@ static int gather(struct call *call, const struct record **records, uint32_t cou
     return 0;
 }
 
+/* Keys that failed alone. */
+static void mark_failures(const struct call *call, uint32_t *asked, uint32_t count)
+{
+    for (uint32_t i = 0; call->failures != NULL && i < count; i++) {
+        asked[i] = call->failures[i] != NULL ? CALL_FAILED : asked[i];
+    }
+}
+
+/* Of resident resources: keys whose values there do not fit. */
+static int find_faults(struct call *call, const struct identity *identity,
+                       const struct store_key *keys, uint32_t count,
+                       const struct record *const *records)
+{
+    struct store *store = call_store(call);
+    const struct error **failures = NULL;
+    if (store->home == NULL || identity != NULL) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct error *fault =
+            records[i] == NULL ? store_fault(store, keys[i].bytes, keys[i].size) : NULL;
+        if (fault == NULL) {
+            continue;
+        }
+        if (failures == NULL) {
+            failures = arena_zero(&call->arena, count, sizeof *failures);
+        }
+        const struct error *copy = arena_copy(&call->arena, fault, sizeof *fault);
+        if (failures == NULL || copy == NULL) {
+            return call_no_memory(call);
+        }
+        failures[i] = copy;
+    }
+    call->failures = failures;
+    return 0;
+}
+
 /* ---- Keys of records that are at home elsewhere ---- */
 
 static int fetch_keys(struct call *call, const struct identity *identity, struct store_key *keys,
@@ -171,10 +214,8 @@ static int take_fetched_many(struct call *call)
     call->records = records;
     call->asked = asked;
     int status = gather(call, records, (uint32_t)fetch->asked, asked);
-    for (size_t i = 0; status == 0 && fetch->errors != NULL && i < fetch->asked; i++) {
-        asked[i] = fetch->errors[i] != NULL ? CALL_FAILED : asked[i];
-    }
     call->failures = fetch->errors;
+    mark_failures(call, asked, (uint32_t)fetch->asked);
     return status;
 }
 
@@ -206,7 +247,11 @@ static int find_many(struct call *call, const struct identity *identity, struct 
         status = fetch_keys(call, identity, keys, count);
     } else if (status == 0) {
         find_all(call, identity, keys, count, records);
+        status = find_faults(call, identity, keys, count, records);
+    }
+    if (status == 0 && !call_store(call)->remote) {
         status = gather(call, records, count, asked);
+        mark_failures(call, asked, count);
     }
     buffer_release(&bytes);
     return status;

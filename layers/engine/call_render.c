@@ -151,6 +151,9 @@ static int render_answer(struct call *call, struct buffer *out)
     case ANSWER_TRUE:
         write_boolean(out, true);
         return 0;
+    case ANSWER_REINDEXED:
+        call_render_reindexed(call, out);
+        return 0;
     }
     CHECK(!"a kind of answer");
     return -CODE_INTERNAL;

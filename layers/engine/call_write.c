@@ -75,7 +75,8 @@ static int judge(struct writing *writing, const struct record *record)
         writing->judged = (struct expr_records){.record = record};
         expr_run_start(writing->run, &writing->judged);
     }
-    call->eval.asker.task = &call->task;
+    /* A write in one turn cannot wait: what it would have to fetch is refused. */
+    call->eval.asker.task = writing->home_open ? &call->task : NULL;
     enum run_status status = expr_run_go(writing->run, &budget, &value);
     writing->judging = status == RUN_MORE && call->task.waits > 0;
     if (writing->judging) {
@@ -365,6 +366,7 @@ int writing_pass(struct writing *writing)
     case CALL_COUNT:
     case CALL_LOAD:
     case CALL_INVALIDATE:
+    case CALL_REINDEX:
     case CALL_KIND_COUNT:
         break;
     }

@@ -22,8 +22,7 @@ static int open_home(struct call *call)
     if (status < 0) {
         return status;
     }
-    writing->home = (struct store_write){
-        .store = writing->store, .asker = call->eval.asker, .deadline_us = call->deadline_us};
+    writing->home = (struct store_write){.store = writing->store, .asker = call->eval.asker};
     status = writing->store->home->write_open(&writing->home, &call->error);
     if (status == 0) {
         writing->home_open = true;

@@ -173,8 +173,10 @@ struct engine *engine_create(const struct limits *limits)
     task_queue_init(&engine->tasks);
     list_init(&engine->realms);
     list_init(&engine->calls);
-    list_init(&engine->writes);
-    list_init(&engine->held);
+    for (unsigned i = 0; i < ORDER_PLACES; i++) {
+        list_init(&engine->writes[i]);
+        list_init(&engine->held[i]);
+    }
     engine->memory = memory_create(&engine->world);
     engine->coalescer = engine->memory == NULL ? NULL : coalescer_create(limits);
     engine->remote = engine->coalescer == NULL ? NULL : remote_create(engine->coalescer, limits);
@@ -236,6 +238,11 @@ void engine_use_redis(struct engine *engine, struct redis *redis)
                                                .coalescer = engine->coalescer,
                                                .tasks = &engine->tasks,
                                                .limits = engine->limits});
+}
+
+struct redis *engine_redis(const struct engine *engine)
+{
+    return engine->redis;
 }
 
 struct realm *realm_of_relation(const struct relation *relation)

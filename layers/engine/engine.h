@@ -34,6 +34,7 @@ void engine_use_modules(struct engine *engine, const struct outside_loaders *mod
  * schemas with `layer: redis` are refused. */
 struct redis;
 void engine_use_redis(struct engine *engine, struct redis *redis);
+struct redis *engine_redis(const struct engine *engine); /* NULL: none */
 
 /* The registry of remote providers, for the daemon to tell who provides, and
  * what its clients answered. */

@@ -29,6 +29,8 @@ struct realm {
     struct list link; /* in engine->realms */
 };
 
+enum { ORDER_PLACES = 256 };
+
 struct engine {
     const struct limits *limits;
     struct world world;
@@ -42,8 +44,10 @@ struct engine {
     struct realm *realm;            /* of the schema in force */
     struct list realms;
     struct list calls; /* under way, of struct call */
-    struct list writes; /* calls that write to homes elsewhere, of struct call_order */
-    struct list held;   /* calls that wait for such, oldest first */
+    /* By connection (each shares its place with few others): calls that write to homes
+     * elsewhere, and calls that wait for such, oldest first; of struct call_order. */
+    struct list writes[ORDER_PLACES];
+    struct list held[ORDER_PLACES];
     uint64_t order_number;
     struct redis *redis; /* the layer; NULL: there is none */
     uint64_t now_us;
@@ -121,8 +125,12 @@ int call_take_fetched(struct call *call);
  * it is held, and call_start_held begins it when they are done. Asked before the
  * call begins. */
 bool call_is_held(struct call *call);
-bool call_waits_for_writes(const struct engine *engine, uint64_t origin,
-                           const struct resource *resource);
+bool call_waits_for_writes(struct engine *engine, uint64_t origin, const struct resource *resource);
+/* Whether a call must first wait until what is resident is up to date; it has begun
+ * to. Asked before the call begins. */
+bool call_catches_up(struct call *call);
+/* The resource that a call names; NULL where it names none that there is. */
+const struct resource *call_named_resource(const struct call *call);
 void call_write_begins(struct call *call);
 /* It writes no more, or waits no more: lets those go that waited. Harmless. */
 void call_order_end(struct call *call);
@@ -132,6 +140,11 @@ int call_start_held(struct call *call); /* call.c */
  * task has to wait; else as call_write. */
 int call_write_home(struct call *call);
 void call_write_home_end(struct call *call);
+
+/* call_reindex.c: the same for a reindex, whose answer call_render asks for. */
+int call_reindex(struct call *call);
+void call_reindex_end(struct call *call);
+void call_render_reindexed(const struct call *call, struct buffer *out);
 
 /* call_write.c: the calls that change records, in one turn. The stored record is
  * then the call's answer. 0, or a negative code with call->error set. */

@@ -21,7 +21,7 @@ struct writing {
     uint64_t changes;            /* of this pass */
     bool judging;                /* `run` is under way, and has to wait, over: */
     struct expr_records judged;
-    struct store_write home;     /* where the records are at home elsewhere */
+    struct store_write home; /* where the records are at home elsewhere */
     bool home_open;
 };
 

@@ -206,8 +206,8 @@ static int send_part(struct load_part *part, const struct load_key *keys, size_t
  * the last turn may have been long ago. */
 static size_t gather(struct load_step *step, size_t to, struct load_key *keys)
 {
-    bool looks = step->relation->cache != NULL && !step->loads->fresh &&
-                 relation_is_current(step->relation);
+    bool looks =
+        step->relation->cache != NULL && !step->loads->fresh && relation_is_current(step->relation);
     uint64_t now_us = looks ? relations_clock(step->loads->relations->shared) : 0;
     bool manual = step->relation->relationship->manual;
     size_t count = 0;

@@ -297,7 +297,9 @@ static int step_start(struct loads *loads, struct level *level, struct level_loa
     }
     if (level->count == 0) {
         loads->pending++;
-        return step_finish(step);
+        int status = step_finish(step);
+        loads->pending -= status < 0; /* whoever started it has failed, not this one */
+        return status;
     }
     int status = load_keys_open(step);
     if (status == 0) {

@@ -108,8 +108,7 @@ static enum run_status lane_run(struct work *work, struct lane *lane, uint64_t *
             return RUN_FAILED;
         }
         struct related_records *answer = &work->answers[lane->key];
-        enum run_status status =
-            search_run(lane->search, budget, &answer->records, &answer->count);
+        enum run_status status = search_run(lane->search, budget, &answer->records, &answer->count);
         if (status != RUN_DONE) {
             return status;
         }

@@ -36,7 +36,7 @@ struct entry {
     struct s3_fifo_node place;     /* its link: in a queue, or in the garbage */
     uint64_t expires_us;
     uint64_t generation; /* of the cache, when it was kept */
-    uint8_t *shown; /* the key's bytes follow */
+    uint8_t *shown;      /* the key's bytes follow */
     size_t shown_size;
     size_t key_size;
     uint32_t holders;
@@ -52,7 +52,7 @@ struct result_cache {
     struct s3_fifo fifo;
     struct list garbage;
     uint64_t garbage_bytes;
-    uint64_t held; /* results that were not given back */
+    uint64_t held;       /* results that were not given back */
     uint64_t generation; /* rises with result_cache_expire, */
     uint64_t expired_us; /* whose last time this is */
 };

@@ -168,7 +168,8 @@ static void fill_host(struct relata_host *host)
                                  .fail = module_fail,
                                  .after = module_after,
                                  .forget = module_forget,
-                                 .post = module_post};
+                                 .post = module_post,
+                                 .redis = module_redis};
     module_items_fill(host);
 }
 
@@ -342,6 +343,7 @@ static bool batch_finish(struct task *task, uint64_t *budget)
     struct realm *realm = open->realm;
     *budget -= *budget < open->batch->count ? *budget : open->batch->count;
     module_reads_drop(open);
+    module_commands_drop(open);
     buffer_release(&open->context);
     buffer_release(&open->sources);
     relation_let_go(relation);
@@ -384,6 +386,7 @@ static void modules_start(void *context, struct relation *relation, struct batch
     open->realm = engine_hold(relation);
     task_init(&open->finish, batch_finish);
     list_init(&open->reads);
+    list_init(&open->commands);
     buffer_init(&open->context, 0);
     buffer_init(&open->sources, 0);
     list_append(&instance->batches, &open->link);

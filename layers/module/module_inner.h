@@ -21,6 +21,7 @@
  *   module_batch.c   what a module is told of a batch
  *   module_apply.c   a query over records in memory
  *   module_read.c    reads through the daemon
+ *   module_redis.c   raw Redis commands
  *   module_later.c   timers, and what other threads post
  *   module_items.c   MessagePack for modules; knows nothing of the others */
 
@@ -76,7 +77,8 @@ struct module_batch {
     size_t answered_count;
     uint64_t answered_bytes;
     struct list reads;
-    size_t read_count;
+    struct list commands; /* to Redis */
+    size_t read_count;    /* of both */
     bool has_context;
     bool has_sources;
     struct buffer context;
@@ -148,6 +150,16 @@ int module_read(const struct relata_host *host, uint64_t number, const char *met
                 const void *params, size_t params_size, relata_read_done *done, void *data);
 /* Ends the reads of a batch; none is called back. */
 void module_reads_drop(struct module_batch *open);
+
+/* Whether one more read or command may go out; else the problem is set. */
+bool module_may_read(struct module_instance *instance, const struct module_batch *open);
+
+/* ---- module_redis.c ---- */
+
+int module_redis(const struct relata_host *host, uint64_t number,
+                 const struct relata_redis_command *asked, relata_read_done *done, void *data);
+/* Ends the commands of a batch; none is called back. */
+void module_commands_drop(struct module_batch *open);
 
 /* ---- module_later.c ---- */
 

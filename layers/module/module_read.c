@@ -187,6 +187,16 @@ static struct module_read *read_create(struct module_batch *open, enum call_kind
     return read;
 }
 
+bool module_may_read(struct module_instance *instance, const struct module_batch *open)
+{
+    if (open->read_count < MODULE_READS_MAX) {
+        return true;
+    }
+    error_set(&instance->problem, CODE_TOO_LARGE,
+              "a batch has at most %d reads and commands at a time", MODULE_READS_MAX);
+    return false;
+}
+
 int module_read(const struct relata_host *host, uint64_t number, const char *method,
                 const void *params, size_t params_size, relata_read_done *done, void *data)
 {
@@ -202,9 +212,7 @@ int module_read(const struct relata_host *host, uint64_t number, const char *met
     if (find_kind(instance, method, &kind) < 0) {
         return module_problem(instance);
     }
-    if (open->read_count >= MODULE_READS_MAX) {
-        error_set(&instance->problem, CODE_TOO_LARGE, "a batch has at most %d reads at a time",
-                  MODULE_READS_MAX);
+    if (!module_may_read(instance, open)) {
         return module_problem(instance);
     }
     struct module_read *read = read_create(open, kind);

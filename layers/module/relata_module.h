@@ -50,7 +50,7 @@
  * A later minor version appends functions to `struct relata_host`, and members
  * to other structs that carry their size; it takes nothing away. A module that
  * wants to run under older daemons too asks RELATA_HOST_HAS before it uses what
- * was appended. (Raw Redis commands will be such functions.) */
+ * was appended. 1.1 appended `redis`. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -60,7 +60,7 @@ extern "C" {
 #endif
 
 #define RELATA_MODULE_ABI_MAJOR 1
-#define RELATA_MODULE_ABI_MINOR 0
+#define RELATA_MODULE_ABI_MINOR 1
 
 /* What the functions of the host answer. */
 #define RELATA_MODULE_OK           0
@@ -129,6 +129,16 @@ struct relata_result {
     const char *code;         /* NULL where all is well, else "forbidden", "timeout" ... */
     const char *message;      /* for a person */
     struct relata_item value; /* what the call answered; nil where it failed */
+};
+
+/* A command to Redis, for `redis`. Zeroed but for what is set. */
+struct relata_redis_command {
+    uint32_t struct_size;  /* sizeof(struct relata_redis_command) */
+    const char *home;      /* a Redis of the daemon's configuration: "main" */
+    const void *arguments; /* the command's words, the name first: a MessagePack array of */
+    size_t arguments_size; /* texts, binaries and integers */
+    const void *key;       /* in a Redis Cluster, the key whose node has it; NULL: any node */
+    size_t key_size;
 };
 
 /* The result is good until this returns. */
@@ -262,6 +272,30 @@ struct relata_host {
      * posted. Not after `close` has begun: what is posted by then is called
      * before it, what is posted meanwhile is dropped. */
     int (*post)(const struct relata_host *host, relata_later *later, void *data);
+
+    /* -- Appended by 1.1. -- */
+
+    /* Sends one command to Redis, on behalf of the batch, over a connection that all
+     * modules share and that is opened for the first command. `done` is called
+     * exactly once, later, unless the batch ends before. Commands of one home (in a
+     * Cluster: of one node) are executed in the order in which they were sent, and
+     * one that was sent is not taken back by the batch's end. Reads and commands
+     * together: up to 1,000 at a time for a batch.
+     *
+     * The result's value is the reply: nil, a text (a binary where it is no UTF-8),
+     * an integer, a float, a boolean, an array (sets too) or a map; an error inside
+     * an array is a map {error: text}. Its code, where it failed, is
+     *   loader_failed  Redis answered an error: `message` is its text
+     *   unavailable    Redis was not reached, or did not answer in time: `message`
+     *                  says whether the command may have been executed
+     *   too_large      the reply has more than limits.provider_answer_bytes
+     *
+     * INVALID, at once, where the configuration has no such Redis, where the
+     * arguments are no such array, and for commands that a connection that others
+     * use has no place for: that change its state (MULTI, SELECT ...), have no
+     * single reply (SUBSCRIBE, MONITOR ...), or wait (BLPOP, XREAD with BLOCK ...). */
+    int (*redis)(const struct relata_host *host, uint64_t batch,
+                 const struct relata_redis_command *command, relata_read_done *done, void *data);
 };
 
 /* Whether the daemon has a function that a later minor version appended. */

@@ -157,7 +157,8 @@ static enum run_status fetch_direct(struct expr_run *run, struct step_state *sta
     if (!fetch->done) {
         return RUN_MORE;
     }
-    bool failed = fetch->error.code != CODE_OK || (fetch->errors != NULL && fetch->errors[0] != NULL);
+    bool failed =
+        fetch->error.code != CODE_OK || (fetch->errors != NULL && fetch->errors[0] != NULL);
     if (failed) {
         *error = fetch->error.code != CODE_OK ? fetch->error : *fetch->errors[0];
     } else {

@@ -88,8 +88,8 @@ bool source_set_values(struct source *source, const struct search_input *input)
 {
     const struct plan *plan = source->plan;
     const struct search_spec *spec = source->spec;
-    if (spec->join != NULL &&
-        !source_key_values(spec->resource, spec->join, input->key, input->key_size, source->values)) {
+    if (spec->join != NULL && !source_key_values(spec->resource, spec->join, input->key,
+                                                 input->key_size, source->values)) {
         return false;
     }
     for (unsigned i = spec->join != NULL ? spec->join->count : 0; i < plan->term_count; i++) {
@@ -262,7 +262,7 @@ static int seen_grow(struct source *source)
             continue;
         }
         if (source_take_key(source, source->spec->resource, &source->spec->resource->primary_key,
-                     seen->slots[i].record, &key, &size) < 0) {
+                            seen->slots[i].record, &key, &size) < 0) {
             return -CODE_OVERLOADED;
         }
         grown.slots[seen_slot(&grown, source->spec->resource, key, size)] = seen->slots[i];
@@ -316,13 +316,13 @@ int source_follow(struct source *source, const struct record *record)
     const struct field_list *join = &relationship->destination_fields;
     const uint8_t *key;
     size_t size;
-    int code = source_take_key(source, relationship->through, &relationship->through_destination, record,
-                        &key, &size);
+    int code = source_take_key(source, relationship->through, &relationship->through_destination,
+                               record, &key, &size);
     if (code <= 0) {
         return code;
     }
-    if (!access->key_as_given &&
-        !source_key_values(relationship->destination, join, key, size, source->destination_values)) {
+    if (!access->key_as_given && !source_key_values(relationship->destination, join, key, size,
+                                                    source->destination_values)) {
         return 0;
     }
     struct walk *walk = &source->destination;
@@ -388,8 +388,8 @@ static int start_through(struct source *source, const struct search_input *input
         return ready;
     }
     source_forget_found(source);
-    if (!access->key_as_given &&
-        !source_key_values(relationship->through, join, input->key, input->key_size, source->values)) {
+    if (!access->key_as_given && !source_key_values(relationship->through, join, input->key,
+                                                    input->key_size, source->values)) {
         return 0;
     }
     enum walk_bound bound =

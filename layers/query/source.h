@@ -51,7 +51,7 @@ struct source {
     /* SOURCE_FETCH: records from their home elsewhere */
     struct fetch fetch;
     size_t fetched_at;
-    bool linking; /* what is fetched are records of the through resource, and of a
+    bool linking;  /* what is fetched are records of the through resource, and of a
                      SOURCE_THROUGH that they are not there yet */
     uint64_t debt; /* what the start cost, in visits, and is not paid for yet */
 };

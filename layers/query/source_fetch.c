@@ -26,13 +26,12 @@ bool source_is_elsewhere(const struct source *source)
 static int refuse(struct source *source)
 {
     const struct resource *resource = source->spec->resource;
-    error_set(source->eval->error, CODE_INVALID_REQUEST,
-              "%s: its records are in Redis, and no key and no index leads to those that are asked "
-              "for: an index whose first field is compared by == would%s, or `resident: true`",
-              resource->name,
-              resource->redis != NULL && resource->redis->only_relata
-                  ? ""
-                  : " (with `writers: relata`)");
+    error_set(
+        source->eval->error, CODE_INVALID_REQUEST,
+        "%s: its records are in Redis, and no key and no index leads to those that are asked "
+        "for: an index whose first field is compared by == would%s, or `resident: true`",
+        resource->name,
+        resource->redis != NULL && resource->redis->only_relata ? "" : " (with `writers: relata`)");
     error_resource(source->eval->error, resource->name);
     return -CODE_INVALID_REQUEST;
 }
@@ -147,9 +146,8 @@ static int take_ranges(struct source *source, const struct store_key *keys, size
     for (size_t i = 0; ranges != NULL && i < count; i++) {
         const struct range *range;
         size_t one;
-        enum walk_bound bound =
-            bind_side(&source->destination, access, source->destination_values,
-                      &source->spec->through->destination_fields, &keys[i]);
+        enum walk_bound bound = bind_side(&source->destination, access, source->destination_values,
+                                          &source->spec->through->destination_fields, &keys[i]);
         if (bound == WALK_EMPTY) {
             continue;
         }

@@ -276,7 +276,13 @@ static void on_answer(struct link_command *wire, enum link_outcome outcome,
     answer.cover = link->lease.cover;
     answer.error.code = CODE_OK;
     answer.error.message[0] = '\0';
+    home->moment = link->moment;
     end_command(command, &answer);
+}
+
+uint64_t home_moment(const struct home *home)
+{
+    return home->moment;
 }
 
 bool home_put(struct home_command *command, struct home_line *line)
@@ -307,21 +313,35 @@ static struct home_node *node_for(const struct home *home, const struct home_com
     return command->node < home->master_count ? home->masters[command->node] : NULL;
 }
 
+/* Opens it where it never was. */
+static bool is_opening(struct home_line *line)
+{
+    const struct link *link = &line->link;
+    if (link->state == LINK_IDLE && line->failures == 0 && line->node->home->opened) {
+        home_line_tick(line, home_now(line->node->home));
+    }
+    return link->state != LINK_IDLE && link->state != LINK_UP && link->state != LINK_CLOSING;
+}
+
 void home_send(struct home *home, struct home_command *command)
 {
     struct home_errand *own = &command->own;
     *own = (struct home_errand){.home = home};
     own->wire.deadline_us = home_now(home) + home->options.timeout_us;
     own->wire.done = on_answer;
+    own->wire.untracked = command->untracked;
     home->commands++;
     home->waiting++;
+    home->raw = home->raw || command->lane == HOME_RAW;
     struct home_node *node = node_for(home, command);
     if (home->closing) {
         home_refuse(command, REFUSAL_CLOSING);
-    } else if (!home_has_lane(home, command->lane)) {
+    } else if (!home_opens_lane(home, command->lane)) {
         home_refuse(command, REFUSAL_LANE);
     } else if (node == NULL) {
         home_refuse(command, home_knows_map(home) ? REFUSAL_NO_SLOT : REFUSAL_DOWN);
+    } else if (command->lane == HOME_RAW && is_opening(&node->lines[HOME_RAW])) {
+        home_park(command, node);
     } else if (!link_is_up(&node->lines[command->lane].link)) {
         home_refuse(command, REFUSAL_DOWN);
     } else if (!home_put(command, &node->lines[command->lane])) {
@@ -329,23 +349,22 @@ void home_send(struct home *home, struct home_command *command)
     }
 }
 
-static const char *refusal_text(const struct home *home, enum home_refusal refusal)
+static const char *refusal_text(const struct home *home, const struct home_command *command)
 {
-    switch (refusal) {
-    case REFUSAL_DOWN:
-        return home->fault.code != CODE_OK ? home->fault.message : "it is not connected yet";
-    case REFUSAL_NO_SLOT:
-        return "no node of the Cluster has the key's slot";
-    case REFUSAL_FULL:
-        return "more waits for it than there is room for";
-    case REFUSAL_CLOSING:
-        return "the daemon is closing it";
-    case REFUSAL_LANE:
-        return "nothing there is followed by prefix";
-    case REFUSAL_REDIRECTS:
-        return "the Cluster moved the key for longer than the time allowed";
-    }
-    CHECK(!"a refusal without words");
+    static const char *const texts[] = {
+        [REFUSAL_DOWN] = "it is not connected yet",
+        [REFUSAL_NO_SLOT] = "no node of the Cluster has the key's slot",
+        [REFUSAL_FULL] = "more waits for it than there is room for",
+        [REFUSAL_CLOSING] = "the daemon is closing it",
+        [REFUSAL_LANE] = "nothing there is followed by prefix",
+        [REFUSAL_REDIRECTS] = "the Cluster moved the key for longer than the time allowed",
+    };
+    const struct home_node *node = node_for(home, command);
+    const struct error *fault = command->lane == HOME_RAW && node != NULL
+                                    ? &node->lines[HOME_RAW].link.fault
+                                    : &home->fault;
+    bool has_fault = command->own.refusal == REFUSAL_DOWN && fault->code != CODE_OK;
+    return has_fault ? fault->message : texts[command->own.refusal];
 }
 
 static void run_failed(struct home *home)
@@ -357,7 +376,7 @@ static void run_failed(struct home *home)
         struct link_command *wire = CONTAINER_OF(all.next, struct link_command, link);
         struct home_command *command = CONTAINER_OF(wire, struct home_command, own.wire);
         list_remove(&wire->link);
-        end_failed(command, HOME_UNSENT, refusal_text(home, command->own.refusal));
+        end_failed(command, HOME_UNSENT, refusal_text(home, command));
     }
 }
 
@@ -437,6 +456,7 @@ static void on_timer(uv_timer_t *timer)
     struct home *home = timer->data;
     home->world.enter(home->world.context);
     uint64_t now_us = home_now(home);
+    home_nodes_prune(home);
     if (!home->links_closing && home->map != NULL) {
         home_cluster_tick(home, now_us);
     }

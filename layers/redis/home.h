@@ -19,12 +19,15 @@
  * TRYAGAIN, keeps the map of slots (asked for again on MOVED, after a lost link,
  * and every second), and tells what is to be believed.
  *
- * For each node there are up to two links, "lanes": one that tracks what it reads
- * (for near-caches, and for writes), and, where anybody asked for prefixes, one
- * that hears of every write to them (for resident resources; their reads and
- * writes go over it too, so that all that concerns a key comes in one order). */
+ * For each node there are up to three links, "lanes": one that tracks what it reads
+ * (for near-caches, and for writes); where anybody asked for prefixes, one that
+ * hears of every write to them (for resident resources; their reads and writes go
+ * over it too, so that all that concerns a key comes in one order); and, from the
+ * first command that is sent on it, one that tracks nothing, for commands that are
+ * none of ours. Whether the last one is up is no question of the home's state:
+ * nobody is told. */
 
-enum home_lane { HOME_KEYS, HOME_PREFIXES, HOME_LANE_COUNT };
+enum home_lane { HOME_KEYS, HOME_PREFIXES, HOME_RAW, HOME_LANE_COUNT };
 
 struct home;
 
@@ -64,6 +67,7 @@ struct home_command {
     uint16_t slot; /* slot_of_key; of no meaning without a Cluster */
     uint16_t node; /* HOME_NODE_OF_SLOT, or a node's number (home_node_count) */
     enum home_lane lane;
+    bool untracked; /* what it reads is not to be watched by the lane */
     /* Called once, never from inside home_send. */
     void (*done)(struct home_command *command, const struct home_answer *answer);
     /* home.c's own. */
@@ -113,8 +117,8 @@ int home_open(struct home *home, struct error *error);
 
 /* Sends a command in this turn's flush. It never fails here: what fails is told
  * by `done`, in a later turn; where the home cannot be reached, at once in the
- * next (HOME_UNSENT), nothing piles up. Commands of one lane to one node keep
- * their order. MOVED, ASK and TRYAGAIN are followed up to 16 times within the
+ * next (HOME_UNSENT), nothing piles up; only while HOME_RAW is opened for the first
+ * ones, they wait for it. Commands of one lane to one node keep their order. MOVED, ASK and TRYAGAIN are followed up to 16 times within the
  * options' timeout. */
 void home_send(struct home *home, struct home_command *command);
 
@@ -126,6 +130,11 @@ void home_flush(struct home *home);
  * of it cannot count as current (no tracking, link lost, lease lapsed). What was
  * read under a cover counts as long as this says the same. */
 uint64_t home_cover(const struct home *home, enum home_lane lane, uint16_t slot);
+
+/* Of what is being answered or told of just now: another number from each answer of a
+ * link on, so that of a notice and an answer it says whether another answer came between
+ * them. */
+uint64_t home_moment(const struct home *home);
 
 /* Whether all nodes' sessions of the lane are trusted now. */
 bool home_is_current(const struct home *home, enum home_lane lane);

@@ -17,7 +17,7 @@ enum {
     MAP_EVERY_US = 1000 * 1000,
     MAP_SILENT_US = 300 * 1000, /* then another node is asked */
     MAP_PAUSE_US = 100 * 1000,  /* between two questions, whatever happens */
-    GUEST_US = 10 * 1000 * 1000,
+    GUEST_US = 2 * 1000 * 1000,
     LEAVING_US = 1000 * 1000, /* for a former master's last answers */
     TRIES_MAX = 16,
     AGAIN_FIRST_US = 10 * 1000,
@@ -57,8 +57,8 @@ static bool compare_slots(struct home *home, struct home_node *masters[SLOTS_NOD
                           uint64_t now_us)
 {
     bool moved = false;
-    for (uint16_t slot = 0; slot < SLOTS_COUNT; slot++) {
-        struct home_node *from = home_owner(home, slot);
+    for (unsigned slot = 0; slot < SLOTS_COUNT; slot++) {
+        struct home_node *from = home_owner(home, (uint16_t)slot);
         uint16_t owner = home->fresh->owner[slot];
         struct home_node *to = owner == SLOTS_NO_NODE ? NULL : masters[owner];
         moved = moved || from != to;
@@ -87,8 +87,10 @@ static void replace_masters(struct home *home, struct home_node *masters[SLOTS_N
     home->map = fresh;
     home->master_count = fresh->node_count;
     for (uint16_t i = 0; i < home->master_count; i++) {
-        home->masters[i] = masters[i];
-        masters[i]->position = i;
+        struct home_node *node = masters[i];
+        CHECK(node != NULL);
+        home->masters[i] = node;
+        node->position = i;
     }
 }
 
@@ -118,7 +120,7 @@ static void tick_masters(struct home *home, uint64_t now_us)
 
 static void take_map(struct home *home)
 {
-    struct home_node *masters[SLOTS_NODES_MAX];
+    struct home_node *masters[SLOTS_NODES_MAX] = {NULL};
     uint64_t now_us = home_now(home);
     if ((home_knows_map(home) && slots_same(home->map, home->fresh)) ||
         !find_masters(home, masters)) {
@@ -128,12 +130,14 @@ static void take_map(struct home *home)
     replace_masters(home, masters, now_us);
     renew_sessions(home);
     home_log_slots(home);
-    home_nodes_prune(home);
     tick_masters(home, now_us);
     home_check_ready(home);
     home_run_parked(home, NULL);
-    for (enum home_lane lane = 0; lane < HOME_LANE_COUNT && moved; lane++) {
+    for (enum home_lane lane = 0; lane < HOME_RAW && moved; lane++) {
         home_tell_lost(home, lane);
+        if (home->ready[lane]) {
+            home_tell_ready(home, lane); /* no link has to come up for that */
+        }
     }
 }
 
@@ -369,13 +373,21 @@ static void retry(struct home_command *command, uint64_t now_us)
     own->target = NULL;
     if (now_us >= own->wire.deadline_us || home->links_closing) {
         home->timeouts += home->links_closing ? 0 : 1;
-        home_refuse(command, REFUSAL_REDIRECTS);
+        home_refuse(command, own->tries > 0 ? REFUSAL_REDIRECTS : REFUSAL_DOWN);
         return;
     }
     struct home_node *node = target != NULL ? target : home_owner(home, command->slot);
-    if (node == NULL || !home_put(command, &node->lines[command->lane])) {
+    const struct home_line *line = node != NULL ? &node->lines[command->lane] : NULL;
+    if (line != NULL && own->tries == 0 && line->link.state == LINK_IDLE) {
+        home_refuse(command, REFUSAL_DOWN); /* what it waited for has failed */
+    } else if (node == NULL || !home_put(command, &node->lines[command->lane])) {
         park(command, target, now_us + AGAIN_FIRST_US);
     }
+}
+
+void home_park(struct home_command *command, struct home_node *node)
+{
+    park(command, node, home_now(node->home) + AGAIN_FIRST_US);
 }
 
 void home_run_parked(struct home *home, const struct home_node *node)

@@ -92,7 +92,9 @@ struct home {
     enum home_told told;
     bool refusal_told; /* of tracking */
     uint64_t lost_us;
+    uint64_t moment;    /* of the link whose answer or notice is told just now */
     struct error fault; /* the last one of any link */
+    bool raw;           /* HOME_RAW was used */
 
     uint64_t commands;
     uint64_t notices;
@@ -115,9 +117,15 @@ static inline uint64_t home_now(const struct home *home)
     return home->world.clock_us();
 }
 
+/* Whether it is a part of the home's state. */
 static inline bool home_has_lane(const struct home *home, enum home_lane lane)
 {
-    return lane == HOME_KEYS || home->prefix_count > 0;
+    return lane == HOME_KEYS || (lane == HOME_PREFIXES && home->prefix_count > 0);
+}
+
+static inline bool home_opens_lane(const struct home *home, enum home_lane lane)
+{
+    return home_has_lane(home, lane) || (lane == HOME_RAW && home->raw);
 }
 
 static inline bool home_knows_map(const struct home *home)
@@ -170,6 +178,8 @@ void home_cluster_tick(struct home *home, uint64_t now_us);
 void home_cluster_doubt(struct home *home, const struct home_node *node);
 /* Whether an error asks for the command to be sent again, and sees to that. */
 bool home_cluster_redirect(struct home_command *command, const struct resp_token *error);
+/* It is sent as soon as the node's link is up, which is being opened. */
+void home_park(struct home_command *command, struct home_node *node);
 /* Sends again what is due, and refuses what has waited too long. `node`: what waits
  * for that one is due. */
 void home_run_parked(struct home *home, const struct home_node *node);

@@ -38,6 +38,7 @@ static void on_enter(void *context)
 static void on_notice(struct link *link, const uint8_t *key, size_t size)
 {
     struct home_line *line = line_of(link);
+    line->node->home->moment = link->moment;
     home_tell_notice(line->node->home, line->lane, key, size);
 }
 
@@ -63,13 +64,16 @@ static void on_up(struct link *link)
 static void note_fault(struct home *home, const struct home_line *line, const struct error *error,
                        uint64_t now_us)
 {
-    home->fault = *error;
     home->settled[line->lane] = true;
+    if (line->lane == HOME_RAW) {
+        return;
+    }
     if (!home_knows_map(home)) {
         /* Other lanes wait for the map, and so for this. */
         memset(home->settled, true, sizeof(home->settled));
     }
     if (home_node_is_master(line->node) || !home_knows_map(home)) {
+        home->fault = *error;
         home_log_lost(home, now_us);
     }
 }
@@ -97,7 +101,7 @@ static void on_down(struct link *link, const struct error *error)
     } else if (home->map != NULL && error->code != CODE_OK) {
         home_cluster_doubt(home, line->node);
     }
-    if (had_session && home_node_is_master(line->node)) {
+    if (had_session && home_node_is_master(line->node) && line->lane != HOME_RAW) {
         home_tell_lost(home, line->lane);
     }
 }
@@ -192,13 +196,16 @@ void home_nodes_prune(struct home *home)
 
 static void open_line(struct home_line *line, uint64_t now_us)
 {
+    static const enum link_tracking tracking[] = {[HOME_KEYS] = LINK_TRACKS_READS,
+                                                  [HOME_PREFIXES] = LINK_TRACKS_PREFIXES,
+                                                  [HOME_RAW] = LINK_UNTRACKED};
     struct home_node *node = line->node;
     struct home *home = node->home;
     struct link_settings settings = {
         .options = &home->options,
         .host = node->is_seed ? NULL : node->host,
         .port = node->port,
-        .tracking = line->lane == HOME_KEYS ? LINK_TRACKS_READS : LINK_TRACKS_PREFIXES,
+        .tracking = tracking[line->lane],
         .prefixes = &home->prefix_words,
         .prefix_count = home->prefix_count,
     };
@@ -212,7 +219,7 @@ static void open_line(struct home_line *line, uint64_t now_us)
 static bool is_wanted(const struct home_line *line, uint64_t now_us)
 {
     const struct home *home = line->node->home;
-    return !home->links_closing && home_has_lane(home, line->lane) &&
+    return !home->links_closing && home_opens_lane(home, line->lane) &&
            (home_node_is_master(line->node) || now_us < line->guest_until_us);
 }
 
@@ -252,6 +259,7 @@ void home_check_ready(struct home *home)
         all = all && (ready || !home_has_lane(home, lane));
     }
     if (all) {
+        error_clear(&home->fault);
         home_log_up(home, home_now(home));
     }
     for (enum home_lane lane = 0; lane < HOME_LANE_COUNT; lane++) {

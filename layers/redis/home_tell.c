@@ -115,7 +115,7 @@ void home_log_slots(struct home *home)
     char text[TEXT_MAX];
     unsigned covered = 0;
     uint64_t sum = 0;
-    for (uint16_t slot = 0; slot < SLOTS_COUNT; slot++) {
+    for (unsigned slot = 0; slot < SLOTS_COUNT; slot++) {
         covered += home->map->owner[slot] != SLOTS_NO_NODE ? 1 : 0;
     }
     for (uint16_t i = 0; i < home->master_count; i++) {

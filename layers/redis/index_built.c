@@ -1,6 +1,7 @@
 #include <stddef.h>
 
 #include "layers/redis/index_set.h"
+#include "layers/redis/key_text.h"
 #include "layers/redis/redis_inner.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
@@ -9,9 +10,11 @@
  * hash there, with a field for each. The happy path is
  *
  *   ask -> HMGET -> all are marked -> known
- *               └-> some are not -> DBSIZE of each node -> none has a key -> HSET -> known
+ *               └-> some are not -> SCAN of each node -> it has no record -> HSET -> known
  *
  * An index that is not marked may lack records, and is not used: `reindex` builds it.
+ * Where there is no record yet it lacks none; that is only looked for in homes of some
+ * size, since it takes a look at every key.
  * What is known is forgotten when somebody writes the hash, and with the tracking that
  * would tell. Possible failures are what the home answers: then nothing is known, and
  * whoever waits goes on and meets the same failure. */
@@ -22,12 +25,15 @@ struct check {
     struct home_command command;
     struct redis_store *store;
     uint64_t number;
-    size_t pending;
     bool failed;
     bool *flags;
-    uint64_t keys; /* in all nodes */
+    bool found;     /* there is a record */
+    unsigned scans; /* done so far */
+    uint16_t node;  /* that is being scanned */
     struct buffer bytes;
 };
+
+enum { SCAN_COUNT = 1000, SCANS_MAX = 200 };
 
 static unsigned flag_count(const struct redis_store *store)
 {
@@ -147,66 +153,86 @@ static void mark(struct check *check)
     home_send(store->home, &check->command);
 }
 
-/* The question for a node's number of keys. */
-struct size_of {
-    struct home_command command;
-    struct check *check;
-};
+static void scan(struct check *check, const void *cursor, size_t size);
 
-static void sizes_returned(struct check *check)
+/* Whether any of these is the name of a record. */
+static bool has_record(const struct redis_store *store, struct resp_reader *in, uint64_t count)
 {
-    if (--check->pending > 0) {
-        return;
+    struct buffer key = BUFFER_INIT;
+    bool found = false;
+    for (uint64_t i = 0; !found && i < count; i++) {
+        struct resp_token name = resp_next(in);
+        found =
+            name.kind == RESP_TEXT && key_text_read(store->resource, name.bytes, name.size, &key);
     }
-    if (check->failed || check->keys > 0 || !is_wanted(check)) {
+    buffer_release(&key);
+    return found;
+}
+
+/* The next part of the node, or the next node; none is left: there is no record. */
+static void scan_on(struct check *check, const struct resp_token *cursor)
+{
+    const struct redis_store *store = check->store;
+    if (check->failed || check->found || !is_wanted(check)) {
+        check_end(check);
+    } else if (!resp_is(cursor, "0")) {
+        scan(check, cursor->bytes, cursor->size);
+    } else if (++check->node < home_node_count(store->home)) {
+        scan(check, "0", 1);
+    } else {
+        mark(check);
+    }
+}
+
+static void on_scanned(struct home_command *command, const struct home_answer *answer)
+{
+    struct check *check = CONTAINER_OF(command, struct check, command);
+    struct resp_reader in = answer->reply;
+    struct resp_token list = {.kind = RESP_ERROR};
+    struct resp_token cursor = {.kind = RESP_NIL};
+    if (answer->outcome == HOME_ANSWERED) {
+        list = resp_next(&in);
+    }
+    check->failed = list.kind != RESP_ARRAY || list.count != 2;
+    if (!check->failed) {
+        cursor = resp_next(&in);
+        struct resp_token names = resp_next(&in);
+        check->failed = cursor.kind != RESP_TEXT || names.kind != RESP_ARRAY;
+        /* Of a large home it is not found out: as if there were one. */
+        check->found = ++check->scans >= SCANS_MAX ||
+                       (!check->failed && has_record(check->store, &in, names.count));
+    }
+    scan_on(check, &cursor);
+}
+
+static void scan(struct check *check, const void *cursor, size_t size)
+{
+    struct redis_store *store = check->store;
+    struct buffer bytes = BUFFER_INIT; /* the cursor lies in an answer */
+    struct buffer pattern = BUFFER_INIT;
+    key_text_pattern(store->resource, &pattern);
+    resp_command(&bytes, 6);
+    resp_word_text(&bytes, "SCAN");
+    resp_word(&bytes, cursor, size);
+    resp_word_text(&bytes, "MATCH");
+    resp_word(&bytes, pattern.bytes, pattern.size);
+    resp_word_text(&bytes, "COUNT");
+    resp_word_integer(&bytes, SCAN_COUNT);
+    bytes.failed |= pattern.failed;
+    buffer_release(&pattern);
+    buffer_release(&check->bytes);
+    check->bytes = bytes;
+    if (bytes.failed || home_node_count(store->home) == 0) {
+        check->failed = true;
         check_end(check);
         return;
     }
-    mark(check);
-}
-
-static void on_size(struct home_command *command, const struct home_answer *answer)
-{
-    struct size_of *size = CONTAINER_OF(command, struct size_of, command);
-    struct check *check = size->check;
-    struct resp_reader in = answer->reply;
-    struct resp_token token = {.kind = RESP_ERROR};
-    if (answer->outcome == HOME_ANSWERED) {
-        token = resp_next(&in);
-    }
-    if (token.kind == RESP_INTEGER && token.integer >= 0) {
-        check->keys += (uint64_t)token.integer;
-    } else {
-        check->failed = true;
-    }
-    heap_free(size);
-    sizes_returned(check);
-}
-
-static const char size_command[] = "*1\r\n$6\r\nDBSIZE\r\n";
-
-static void count_keys(struct check *check)
-{
-    struct redis_store *store = check->store;
-    uint16_t nodes = home_node_count(store->home);
-    check->failed = nodes == 0;
-    check->pending = 1; /* this function */
-    for (uint16_t i = 0; i < nodes; i++) {
-        struct size_of *size = heap_zero(1, sizeof *size);
-        if (size == NULL) {
-            check->failed = true;
-            break;
-        }
-        size->check = check;
-        size->command = (struct home_command){.bytes = (const uint8_t *)size_command,
-                                              .size = sizeof size_command - 1,
-                                              .node = i,
-                                              .lane = HOME_KEYS,
-                                              .done = on_size};
-        check->pending++;
-        home_send(store->home, &size->command);
-    }
-    sizes_returned(check);
+    check->command = (struct home_command){.bytes = bytes.bytes,
+                                           .size = bytes.size,
+                                           .node = check->node,
+                                           .lane = HOME_KEYS,
+                                           .done = on_scanned};
+    home_send(store->home, &check->command);
 }
 
 /* ---- The hash ---- */
@@ -229,7 +255,7 @@ static void on_flags(struct home_command *command, const struct home_answer *ans
     if (check->failed || all || !is_wanted(check)) {
         check_end(check);
     } else {
-        count_keys(check);
+        scan(check, "0", 1);
     }
 }
 
@@ -296,11 +322,12 @@ static int not_whole(const struct redis_store *store, unsigned flag, const char 
     struct buffer field = BUFFER_INIT;
     put_field(store, flag, &field);
     size_t skip = 3; /* "ix:", "id:" */
-    error_set(error, CODE_INVALID_REQUEST,
-              "%s: its %s %.*s was not built in Redis for the records that are there: `relata reindex "
-              "%s` builds it",
-              store->resource->name, what, (int)(field.size > skip ? field.size - skip : 0),
-              field.size > skip ? (const char *)field.bytes + skip : "", store->resource->name);
+    error_set(
+        error, CODE_INVALID_REQUEST,
+        "%s: its %s %.*s was not built in Redis for the records that are there: `relata reindex "
+        "%s` builds it",
+        store->resource->name, what, (int)(field.size > skip ? field.size - skip : 0),
+        field.size > skip ? (const char *)field.bytes + skip : "", store->resource->name);
     error_resource(error, store->resource->name);
     buffer_release(&field);
     return -CODE_INVALID_REQUEST;
@@ -318,7 +345,7 @@ static int is_whole(const struct redis_store *store, unsigned flag, const char *
 int redis_index_is_whole(const struct redis_store *store, const struct index *index,
                          struct error *error)
 {
-    return is_whole(store, (unsigned)(index - store->resource->indexes), "index", error);
+    return is_whole(store, redis_index_number(store, index), "index", error);
 }
 
 int redis_claims_are_whole(const struct redis_store *store, struct error *error)

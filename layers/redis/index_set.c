@@ -151,8 +151,7 @@ const struct index *index_set_of_name(const struct resource *resource, const voi
         const struct index *index = &resource->indexes[i];
         buffer_truncate(&prefix, 0);
         put_set_prefix(resource, index, &prefix);
-        if (!prefix.failed && size >= prefix.size &&
-            memcmp(name, prefix.bytes, prefix.size) == 0 &&
+        if (!prefix.failed && size >= prefix.size && memcmp(name, prefix.bytes, prefix.size) == 0 &&
             key_text_take_value(&resource->fields[index->fields.fields[0]].type,
                                 (const uint8_t *)name + prefix.size, size - prefix.size, value)) {
             found = index;
@@ -177,13 +176,37 @@ void index_set_member(const struct resource *resource, const struct index *index
     buffer_append(out, mark, mark_size);
 }
 
+/* What stands in Redis may have been written by anybody. */
+static bool is_of_type(const struct type *type, const struct token *token)
+{
+    struct datetime datetime;
+    switch (type_value_kind(type->kind)) {
+    case VALUE_INTEGER:
+        return token->kind == TOKEN_INTEGER;
+    case VALUE_TEXT:
+        return token->kind == TOKEN_STRING;
+    case VALUE_BINARY:
+        return token->kind == TOKEN_BINARY;
+    case VALUE_DATETIME:
+        return token_datetime(token, &datetime);
+    case VALUE_NIL:
+    case VALUE_BOOLEAN:
+    case VALUE_FLOAT:
+    case VALUE_ANY:
+    case VALUE_LIST:
+        break;
+    }
+    return false;
+}
+
 /* A key and what is behind it. */
 static bool take_key(const struct resource *resource, const uint8_t *bytes, const uint8_t *end,
                      struct store_key *key, struct store_key *mark)
 {
     struct reader in = reader_of(bytes, (size_t)(end - bytes));
     for (unsigned i = 0; i < resource->primary_key.count; i++) {
-        if (!reader_skip(&in)) {
+        struct token token = reader_next(&in);
+        if (!is_of_type(&resource->fields[resource->primary_key.fields[i]].type, &token)) {
             return false;
         }
     }
@@ -230,8 +253,7 @@ static bool raise_last(struct buffer *out, size_t from)
     return true;
 }
 
-void index_set_lower(const struct resource *resource, const struct range *range,
-                     struct buffer *out)
+void index_set_lower(const struct resource *resource, const struct range *range, struct buffer *out)
 {
     (void)resource;
     buffer_byte(out, '[');
@@ -251,8 +273,7 @@ void index_set_lower(const struct resource *resource, const struct range *range,
     }
 }
 
-void index_set_upper(const struct resource *resource, const struct range *range,
-                     struct buffer *out)
+void index_set_upper(const struct resource *resource, const struct range *range, struct buffer *out)
 {
     (void)resource;
     buffer_byte(out, '(');

@@ -37,8 +37,7 @@ void key_text_pattern(const struct resource *resource, struct buffer *out);
 /* One value as text, with all bytes but letters, digits and `-_.` percent-encoded;
  * and back (appends its canonical MessagePack). For the names of index sets and
  * claims, which are the daemon's own. */
-void key_text_value(const struct type *type, const uint8_t *value, size_t size,
-                    struct buffer *out);
+void key_text_value(const struct type *type, const uint8_t *value, size_t size, struct buffer *out);
 bool key_text_take_value(const struct type *type, const void *text, size_t size,
                          struct buffer *out);
 

@@ -178,8 +178,10 @@ static void take_reply(struct link *link, const uint8_t *bytes, size_t size)
         link_fail(link, "it answered with %s though nothing was asked", resp_describe(&token));
         return;
     }
-    if (command->asking && !command->asked) {
-        command->asked = true;
+    static uint64_t moments;
+    link->moment = ++moments;
+    if (command->before > 0) {
+        command->before--;
         return;
     }
     list_remove(&command->link);
@@ -325,7 +327,7 @@ static bool put(struct link *link, struct link_command *command, size_t before)
         buffer_truncate(&link->output, before);
         return false;
     }
-    command->asked = false;
+    command->before = 0;
     command->sent = false;
     list_append(&link->waiting, &command->link);
     return true;
@@ -338,14 +340,22 @@ int link_send(struct link *link, struct link_command *command, const void *bytes
     if (size > LINK_OUTPUT_MAX || before + link->sending.size > LINK_OUTPUT_MAX - size) {
         return -CODE_OVERLOADED;
     }
+    bool untracked = command->untracked && !command->asking && !link->tracking_refused &&
+                     link->settings.tracking == LINK_TRACKS_READS;
     if (command->asking) {
         resp_command(&link->output, 1);
         resp_word_text(&link->output, "ASKING");
+    } else if (untracked) {
+        resp_command(&link->output, 3);
+        resp_word_text(&link->output, "CLIENT");
+        resp_word_text(&link->output, "CACHING");
+        resp_word_text(&link->output, "NO");
     }
     buffer_append(&link->output, bytes, size);
     if (!put(link, command, before)) {
         return -CODE_OVERLOADED;
     }
+    command->before = command->asking || untracked ? 1 : 0;
     link->fresh++;
     return 0;
 }
@@ -356,6 +366,7 @@ void link_step_put(struct link *link, struct link_step *step, size_t before,
 {
     step->owner = link;
     step->command.asking = false;
+    step->command.untracked = false;
     step->command.done = done;
     step->command.deadline_us = link->now_us + link->settings.options->timeout_us;
     if (!put(link, &step->command, before)) {
@@ -417,10 +428,11 @@ void link_tick(struct link *link, uint64_t now_us)
     if (link->state == LINK_IDLE || link->state == LINK_CLOSING) {
         return;
     }
-    /* After the loop has stood still, answers may have come that nobody has read yet. */
-    bool late = now_us - link->now_us > LATE_US;
+    /* After the loop has stood still, answers may have come that nobody has read yet:
+     * they are given one round. */
+    link->late = !link->late && now_us - link->now_us > LATE_US;
     link->now_us = now_us;
-    if (!late) {
+    if (!link->late) {
         watch_deadline(link);
     }
     if (link->state == LINK_UP) {
@@ -572,6 +584,7 @@ int link_open(struct link *link, const struct link_settings *settings, uint64_t 
     link->opened_us = link->now_us = now_us;
     link->pinged_us = now_us;
     link->tracked_us = 0;
+    link->late = false;
     link->fresh = 0;
     link->tracking_refused = false;
     link->tracking_error[0] = '\0';

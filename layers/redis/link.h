@@ -61,9 +61,12 @@ enum link_outcome {
 struct link_command {
     struct list link;
     uint64_t deadline_us;
-    bool asking; /* ASKING goes before it, whose answer nobody sees */
-    bool asked;  /* link.c's own: that answer has come */
-    bool sent;   /* bytes of it may have left */
+    /* What goes before it, and whose answer nobody sees: ASKING; else, where the link
+     * tracks its reads, that this command's are not to be tracked. */
+    bool asking;
+    bool untracked;
+    uint8_t before; /* link.c's own: such answers that are missing */
+    bool sent;      /* bytes of it may have left */
     /* Called once, never from inside link_send. The reply (one whole, read with
      * resp_next) is good until it returns. It may send further commands. */
     void (*done)(struct link_command *command, enum link_outcome outcome, struct resp_reader reply);
@@ -111,6 +114,8 @@ struct link {
     char eviction_policy[LINK_POLICY_MAX]; /* of INFO: "noeviction"; empty while unknown */
     bool eviction_bounded;                 /* maxmemory is not 0 */
     /* Over all times that it was open. Pings and greetings do not count. */
+    uint64_t moment;   /* another one from each answer on, of no other link: notices that
+                        come between two answers share it */
     uint64_t commands; /* sent */
     uint64_t writes;   /* flushes that wrote any: round trips begun */
     uint64_t timeouts; /* deadlines that passed */
@@ -138,6 +143,7 @@ struct link {
     struct list waiting; /* commands, oldest first: those out and those in `output` */
     uint64_t opened_us;
     uint64_t now_us;           /* of the last tick: never later than the time that it is */
+    bool late;                 /* that came long after the one before */
     uint64_t pinged_us;        /* the last ping */
     uint64_t tracked_us;       /* when tracking was asked for; 0: it is not confirmed */
     size_t fresh;              /* commands of others in `output` */

@@ -192,12 +192,18 @@ static void on_info(struct link_command *command, enum link_outcome outcome,
 
 /* ---- The order ---- */
 
+/* A user may be known without a password. */
+static bool has_login(const struct home_options *options)
+{
+    return options->user[0] != '\0' || options->password[0] != '\0';
+}
+
 static void say_auth(struct link *link)
 {
     const struct home_options *options = link->settings.options;
     const char *words[3] = {"AUTH"};
     size_t count = 1;
-    if (options->password[0] == '\0') {
+    if (!has_login(options)) {
         return;
     }
     if (options->user[0] != '\0') {
@@ -225,7 +231,7 @@ static void say_tracking(struct link *link)
         return;
     }
     /* Never NOLOOP: what others make of one's own write would not be heard then. */
-    resp_command(&link->output, prefixes ? 4 + 2 * link->settings.prefix_count : 3);
+    resp_command(&link->output, 4 + (prefixes ? 2 * link->settings.prefix_count : 0));
     resp_word_text(&link->output, "CLIENT");
     resp_word_text(&link->output, "TRACKING");
     resp_word_text(&link->output, "ON");
@@ -233,6 +239,8 @@ static void say_tracking(struct link *link)
         const struct buffer *words = link->settings.prefixes;
         resp_word_text(&link->output, "BCAST");
         buffer_append(&link->output, words->bytes, words->size);
+    } else {
+        resp_word_text(&link->output, "OPTOUT"); /* so that a command can be left out */
     }
     link->tracked_us = link->now_us;
     say(link, before, on_tracking);
@@ -286,7 +294,7 @@ void link_greet(struct link *link)
     const struct home_options *options = link->settings.options;
     const char *words[5] = {"HELLO", "3"};
     size_t count = 2;
-    if (options->password[0] != '\0') {
+    if (has_login(options)) {
         words[count++] = "AUTH";
         words[count++] = options->user[0] != '\0' ? options->user : "default";
         words[count++] = options->password;

@@ -80,13 +80,13 @@ int redis_check(const struct redis *redis, struct error *error)
     LIST_EACH(node, (struct list *)(uintptr_t)&redis->stores)
     {
         const struct redis_store *store = store_of(node);
-        const char *policy =
-            redis_keeps_indexes(store) ? home_evicting_policy(store->home) : NULL;
+        const char *policy = redis_keeps_indexes(store) ? home_evicting_policy(store->home) : NULL;
         if (policy != NULL) {
-            return error_set(error, CODE_INVALID_REQUEST,
-                             "the Redis \"%s\" evicts keys by %s, and might drop the indexes of %s: "
-                             "expected maxmemory-policy noeviction, or volatile-*",
-                             home_name(store->home), policy, store->resource->name);
+            return error_set(
+                error, CODE_INVALID_REQUEST,
+                "the Redis \"%s\" evicts keys by %s, and might drop the indexes of %s: "
+                "expected maxmemory-policy noeviction, or volatile-*",
+                home_name(store->home), policy, store->resource->name);
         }
     }
     return 0;
@@ -121,6 +121,16 @@ void redis_free(struct redis *redis)
     heap_free(redis);
 }
 
+struct home *redis_home(const struct redis *redis, const char *name)
+{
+    for (unsigned i = 0; i < redis->home_count; i++) {
+        if (strcmp(home_name(redis->homes[i]), name) == 0) {
+            return redis->homes[i];
+        }
+    }
+    return NULL;
+}
+
 bool redis_turn(struct redis *redis)
 {
     bool more = false;
@@ -132,6 +142,8 @@ bool redis_turn(struct redis *redis)
             more |= near_cache_turn(store->cache, oldest);
             store->store.counters.records = near_cache_count(store->cache);
             store->store.counters.bytes = near_cache_bytes(store->cache);
+        } else if (store->resident != NULL) {
+            resident_turn(store);
         }
     }
     for (unsigned i = 0; i < redis->home_count; i++) {

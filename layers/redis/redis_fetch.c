@@ -1,5 +1,6 @@
 #include <stddef.h>
 #include <string.h>
+#include <time.h>
 
 #include "layers/redis/index_set.h"
 #include "layers/redis/redis_inner.h"
@@ -31,7 +32,8 @@ struct fetching {
     size_t missing_count;
     bool records_stage;
     /* Of claims and sets. */
-    uint32_t *asked_by; /* which claim or range named the key */
+    uint32_t *asked_by;        /* which claim or range named the key */
+    struct store_key *members; /* of ranges: by which member */
     struct built_waiter built_waiter;
 };
 
@@ -54,9 +56,8 @@ static struct arena *arena_of(const struct fetching *fetching)
 
 /* ---- Loading ---- */
 
-static int load_keys(struct fetching *fetching, struct loader *loader,
-                     const struct load_key *keys, size_t count, void (*done)(struct load *),
-                     struct error *error)
+static int load_keys(struct fetching *fetching, struct loader *loader, const struct load_key *keys,
+                     size_t count, void (*done)(struct load *), struct error *error)
 {
     struct redis_store *store = fetching->store;
     fetching->load = (struct load){.loader = loader,
@@ -107,8 +108,8 @@ static bool take_record(struct fetching *fetching, size_t at, const struct load_
     if (answer->error != NULL) {
         bool known = false;
         if (answer->error->code == CODE_UNAVAILABLE && !fetch->asker.fresh) {
-            fetch->records[at] = redis_known_stale(store, fetching->keys[at].bytes,
-                                                   fetching->keys[at].size, &known);
+            fetch->records[at] =
+                redis_known_stale(store, fetching->keys[at].bytes, fetching->keys[at].size, &known);
         }
         if (!known && errors_open(fetching)) {
             fetch->errors[at] = arena_copy(arena, answer->error, sizeof *answer->error);
@@ -117,10 +118,22 @@ static bool take_record(struct fetching *fetching, size_t at, const struct load_
     }
     const struct read_record *read = answer->value;
     if (read->record != NULL) {
-        fetch->records[at] = arena_copy(
-            arena, read->record, record_bytes(read->record, store->resource->field_count));
+        fetch->records[at] = arena_copy(arena, read->record,
+                                        record_bytes(read->record, store->resource->field_count));
     }
     return !arena->failed;
+}
+
+/* A set may still name a record that is in another one by now. */
+static bool is_in_any(const struct fetch *fetch, const struct resource *resource,
+                      const struct record *record)
+{
+    for (size_t i = 0; i < fetch->asked; i++) {
+        if (range_keeps(&fetch->ranges[i], resource, record)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Claims and sets name what may have changed since. */
@@ -136,7 +149,8 @@ static bool is_meant(const struct fetching *fetching, size_t at, const struct re
                            fetch->keys[fetching->asked_by[at]].bytes,
                            fetch->keys[fetching->asked_by[at]].size);
     case FETCH_RANGES:
-        return range_keeps(&fetch->ranges[fetching->asked_by[at]], resource, record);
+        return range_keeps(&fetch->ranges[fetching->asked_by[at]], resource, record) ||
+               is_in_any(fetch, resource, record);
     }
     return true;
 }
@@ -171,11 +185,48 @@ static int give_identities(struct fetching *fetching)
     return 0;
 }
 
+static uint64_t wall_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* A member that its record does not bear, and that no write under way put in, goes. */
+static void remove_stale(struct fetching *fetching, size_t at, uint64_t now_ms)
+{
+    struct redis_store *store = fetching->store;
+    const struct store_key *member = &fetching->members[at];
+    const struct range *range = &fetching->fetch->ranges[fetching->asked_by[at]];
+    struct store_key key, mark;
+    struct buffer name = BUFFER_INIT;
+    struct buffer bytes = BUFFER_INIT;
+    if (!index_set_take_member(store->resource, range->index, member->bytes, member->size, &key,
+                               &mark)) {
+        return;
+    }
+    uint64_t made_ms = mark_time_ms(mark.bytes, mark.size);
+    if (made_ms == 0 || made_ms + MEMBER_STALE_MS > now_ms ||
+        !home_is_current(store->home, store->lane)) {
+        return;
+    }
+    index_set_name_of_range(store->resource, range, &name);
+    resp_command(&bytes, 3);
+    resp_word_text(&bytes, "ZREM");
+    resp_word(&bytes, name.bytes, name.size);
+    resp_word(&bytes, member->bytes, member->size);
+    bytes.failed |= name.failed;
+    redis_send_loose(store, &bytes, redis_slot(store, name.bytes, name.size));
+    buffer_release(&name);
+    buffer_release(&bytes);
+}
+
 /* A range is given whole or not at all, but for records that do not fit: they are
  * counted, and left out. */
 static int give_ranges(struct fetching *fetching)
 {
     struct fetch *fetch = fetching->fetch;
+    uint64_t now_ms = wall_ms();
     size_t kept = 0;
     for (size_t i = 0; i < fetching->count; i++) {
         const struct error *error = fetch->errors != NULL ? fetch->errors[i] : NULL;
@@ -188,6 +239,9 @@ static int give_ranges(struct fetching *fetching)
             fetch->records[kept++] = record;
         } else {
             redis_doubt(fetching->store, fetching->keys[i].bytes, fetching->keys[i].size);
+            if (error == NULL) {
+                remove_stale(fetching, i, now_ms);
+            }
         }
     }
     fetch->count = kept;
@@ -257,8 +311,8 @@ static int ask_records(struct fetching *fetching, bool *later, struct error *err
         return give(fetching);
     }
     *later = true;
-    return load_keys(fetching, &fetching->store->records, keys, fetching->missing_count,
-                     on_records, error);
+    return load_keys(fetching, &fetching->store->records, keys, fetching->missing_count, on_records,
+                     error);
 }
 
 /* The second stage, from inside a load's `done`. */
@@ -324,8 +378,7 @@ static struct load_key *cut_keys(struct fetching *fetching, const struct buffer 
     const uint8_t *copy = arena_copy(arena, bytes->bytes, bytes->size);
     size_t from = 0;
     for (size_t i = 0; keys != NULL && copy != NULL && i < count; i++) {
-        keys[i] =
-            (struct load_key){.bytes = copy + from, .size = (uint32_t)(ends[i] - from)};
+        keys[i] = (struct load_key){.bytes = copy + from, .size = (uint32_t)(ends[i] - from)};
         from = ends[i];
     }
     return copy != NULL && !bytes->failed ? keys : NULL;
@@ -334,11 +387,10 @@ static struct load_key *cut_keys(struct fetching *fetching, const struct buffer 
 static int ask_claims(struct fetching *fetching, struct error *error)
 {
     struct fetch *fetch = fetching->fetch;
-    const struct resource *resource = fetching->store->resource;
     struct buffer bytes = BUFFER_INIT;
     size_t *ends = arena_alloc(arena_of(fetching), (fetch->asked + 1) * sizeof *ends);
     for (size_t i = 0; ends != NULL && i < fetch->asked; i++) {
-        put_number(&bytes, (size_t)(fetch->identity - resource->identities));
+        put_number(&bytes, redis_identity_number(fetching->store, fetch->identity));
         buffer_append(&bytes, fetch->keys[i].bytes, fetch->keys[i].size);
         ends[i] = bytes.size;
     }
@@ -378,7 +430,8 @@ static bool collect_members(struct fetching *fetching, const struct load *load, 
     struct store_key *keys = arena_alloc(arena, (total + 1) * sizeof *keys);
     struct named_key *named = arena_zero(arena, total + 1, sizeof *named);
     fetching->asked_by = arena_alloc(arena, (total + 1) * sizeof *fetching->asked_by);
-    if (keys == NULL || named == NULL || fetching->asked_by == NULL) {
+    fetching->members = arena_alloc(arena, (total + 1) * sizeof *fetching->members);
+    if (keys == NULL || named == NULL || fetching->asked_by == NULL || fetching->members == NULL) {
         return false;
     }
     struct hash_table table;
@@ -390,7 +443,8 @@ static bool collect_members(struct fetching *fetching, const struct load *load, 
             if (is_named(&table, keys, &range->keys[j], hash)) {
                 continue;
             }
-            const uint8_t *copy = arena_copy(arena, range->keys[j].bytes, range->keys[j].size);
+            const struct store_key *member = &range->members[j];
+            const uint8_t *copy = arena_copy(arena, member->bytes, member->size);
             if (copy == NULL) {
                 hash_table_release(&table);
                 return false;
@@ -398,8 +452,12 @@ static bool collect_members(struct fetching *fetching, const struct load *load, 
             struct named_key *entry = &named[fetching->count];
             entry->position = (uint32_t)fetching->count;
             fetching->asked_by[fetching->count] = (uint32_t)i;
+            fetching->members[fetching->count] =
+                (struct store_key){.bytes = copy, .size = member->size};
+            /* The key lies in the member. */
             keys[fetching->count++] =
-                (struct store_key){.bytes = copy, .size = range->keys[j].size};
+                (struct store_key){.bytes = copy + (range->keys[j].bytes - member->bytes),
+                                   .size = range->keys[j].size};
             hash_table_insert(&table, &entry->node, hash);
         }
     }
@@ -444,10 +502,11 @@ static void put_part(struct buffer *out, const struct buffer *part)
     out->failed |= part->failed;
 }
 
-static void put_range(const struct resource *resource, const struct range *range,
+static void put_range(const struct redis_store *store, const struct range *range,
                       struct buffer *part, struct buffer *out)
 {
-    put_number(out, (size_t)(range->index - resource->indexes));
+    const struct resource *resource = store->resource;
+    put_number(out, redis_index_number(store, range->index));
     buffer_truncate(part, 0);
     index_set_name_of_range(resource, range, part);
     put_part(out, part);
@@ -466,7 +525,7 @@ static int ask_ranges(struct fetching *fetching, struct error *error)
     struct buffer part = BUFFER_INIT;
     size_t *ends = arena_alloc(arena_of(fetching), (fetch->asked + 1) * sizeof *ends);
     for (size_t i = 0; ends != NULL && i < fetch->asked; i++) {
-        put_range(fetching->store->resource, &fetch->ranges[i], &part, &bytes);
+        put_range(fetching->store, &fetch->ranges[i], &part, &bytes);
         ends[i] = bytes.size;
     }
     const struct load_key *keys =

@@ -19,10 +19,10 @@ struct redis {
     unsigned home_count;
     struct home_world outside;
     struct redis_engine engine;
-    struct list stores;      /* of struct redis_store */
-    uint64_t daemon;         /* a random number: this process in marks */
-    uint64_t mark_number;    /* of the last mark */
-    unsigned homes_open;     /* not closed yet, while closing */
+    struct list stores;   /* of struct redis_store */
+    uint64_t daemon;      /* a random number: this process in marks */
+    uint64_t mark_number; /* of the last mark */
+    unsigned homes_open;  /* not closed yet, while closing */
     void (*closed)(void *context);
     void *closed_context;
 };
@@ -52,15 +52,16 @@ struct redis_store {
     struct loader records;    /* keys: primary keys */
     struct loader identities; /* keys: an identity's number and a key of it */
     struct loader ranges;     /* keys: an index's number, a set's name, and bounds */
-    struct key_set echoes;    /* primary keys that were just written from here, and whose
+    struct hash_table echoes; /* primary keys that were just written from here, and whose
                                  notice is on its way */
+    struct list echoes_in_order;
     struct key_set doubts;    /* primary keys that a set or a claim named, and that did not
                                  bear it: their next notice may mean anything */
     struct resident *resident;
     struct write_locks locks; /* unsettled keys */
     enum built_state built;
-    bool *built_flags; /* of the indexes, and behind them the identities */
-    uint64_t built_number; /* of the last check */
+    bool *built_flags;         /* of the indexes, and behind them the identities */
+    uint64_t built_number;     /* of the last check */
     struct list built_waiters; /* of struct built_waiter */
     struct redis_reindex *reindex;
     struct store_home_counters counters;
@@ -93,11 +94,19 @@ static inline unsigned redis_index_count(const struct redis_store *store)
                : 0;
 }
 
+/* The home of this name, or NULL. */
+struct home *redis_home(const struct redis *redis, const char *name);
+
 struct redis_store *redis_store_get(struct redis_store *store);
 void redis_store_put(struct redis_store *store);
 
 /* The slot of a name; 0 where there is no Cluster. */
 uint16_t redis_slot(const struct redis_store *store, const void *name, size_t size);
+
+/* The place of an index or an identity in the store's resource. A call that began on
+ * an earlier schema names that schema's: the same one, found by its fields or name. */
+unsigned redis_index_number(const struct redis_store *store, const struct index *index);
+unsigned redis_identity_number(const struct redis_store *store, const struct identity *identity);
 
 /* `unavailable`: why the home cannot be asked now. */
 int redis_unavailable(const struct redis_store *store, struct error *error);
@@ -127,16 +136,15 @@ void redis_forget(struct redis_store *store, const uint8_t *key, size_t size);
 /* Tells everybody of a write. */
 void redis_publish(struct redis_store *store, struct write_event *event);
 
-/* The key was written from here, and the notice of it comes next; or is not to be
- * waited for any more. */
+/* The key was written from here, as is being answered just now: the notice of it comes
+ * next, if any; or none is to be waited for any more. */
+enum { ECHOES_MAX = 1 << 16 };
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size);
+void redis_drop_echoes(struct redis_store *store);
 
 /* A set of an index, or a claim, names the key, and its record does not bear it: it
  * may be just about to. */
 void redis_doubt(struct redis_store *store, const uint8_t *key, size_t size);
-
-/* Forgets echoes and doubts. */
-void redis_drop_notes(struct redis_store *store);
 
 /* ---- redis_read.c: the loaders ---- */
 
@@ -153,6 +161,10 @@ struct read_claim {
     struct store_key key;
 };
 
+/* A member of an index set that is so old, and whose record does not bear it, is left
+ * over from a write that was not done, or from a record that went by itself. */
+enum { MEMBER_STALE_MS = 60 * 1000 };
+
 /* What a batch of `ranges` answers. */
 struct read_range {
     size_t count;
@@ -167,6 +179,11 @@ void redis_loaders_close(struct redis_store *store);
 
 int redis_fetch(struct fetch *fetch, struct error *error);
 void redis_fetch_end(struct fetch *fetch);
+
+/* ---- commit_members.c ---- */
+
+/* Sends a command (and empties the buffer) whose outcome nobody waits for. */
+void redis_send_loose(struct redis_store *store, struct buffer *bytes, uint16_t slot);
 
 /* ---- redis_write.c ---- */
 
@@ -185,8 +202,8 @@ struct built_waiter {
 
 /* Whether it is known now; else `known` is called once it is (or cannot be found
  * out), unless the waiter is taken out of its list (it may be NULL: nobody waits).
- * In an empty home all indexes are marked as whole: there is nothing that they could
- * lack. */
+ * Where there is no record yet, all indexes are marked as whole: there is nothing that
+ * they could lack. */
 bool redis_built_ask(struct redis_store *store, struct built_waiter *waiter);
 /* As far as is known. With the error where it is not whole. */
 int redis_index_is_whole(const struct redis_store *store, const struct index *index,
@@ -202,8 +219,20 @@ void redis_built_forget(struct redis_store *store);
 int resident_open(struct redis_store *store, struct error *error);
 void resident_close(struct redis_store *store);
 int resident_ready(struct redis_store *store, struct error *error);
+/* What is wrong with the value of a key that does not fit; NULL where it fits. */
+const struct error *resident_fault(struct redis_store *store, const uint8_t *key, size_t size);
 bool resident_is_current(struct redis_store *store);
 bool resident_is_settled(const struct redis_store *store);
+/* Whether it is loaded, and its links are up, and yet it does not count as current. */
+bool resident_is_behind(const struct redis_store *store);
+/* Reads that are out now: `done` is called once, when all of these have come back (with
+ * none: at once). */
+struct resident_waiter {
+    struct list link;
+    uint64_t number; /* of the last read that it waits for */
+    void (*done)(struct resident_waiter *waiter);
+};
+void resident_wait(struct redis_store *store, struct resident_waiter *waiter);
 /* A write from here is done: the record as it is stored now, or NULL. */
 void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
                     const struct record *record);
@@ -212,6 +241,8 @@ void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
                    const struct record *record);
 void resident_notice(struct redis_store *store, const uint8_t *key, size_t size);
 void resident_lost(struct redis_store *store);
+/* At the end of each turn: a load that failed is begun again after a while. */
+void resident_turn(struct redis_store *store);
 void resident_ready_again(struct redis_store *store);
 
 #endif

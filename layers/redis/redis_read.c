@@ -28,11 +28,11 @@ enum {
 struct reading {
     struct redis_store *store;
     struct batch *batch;
-    size_t missing;    /* replies */
+    size_t missing; /* replies */
     uint64_t sent_us;
     const uint8_t *commands;
-    uint32_t *starts;  /* of the commands, and where the last one ends */
-    size_t count;      /* commands */
+    uint32_t *starts; /* of the commands, and where the last one ends */
+    size_t count;     /* commands */
 };
 
 static struct reading *reading_create(struct redis_store *store, struct batch *batch, size_t most)
@@ -390,10 +390,9 @@ static void on_members(struct home_command *command, const struct home_answer *a
         struct resp_token member = resp_next(&in);
         struct store_key key, mark;
         const uint8_t *copy = arena_copy(&batch->arena, member.bytes, member.size);
-        if (copy != NULL && index_set_take_member(store->resource, index, copy, member.size, &key,
-                                                  &mark)) {
-            read->members[read->count] =
-                (struct store_key){.bytes = copy, .size = member.size};
+        if (copy != NULL &&
+            index_set_take_member(store->resource, index, copy, member.size, &key, &mark)) {
+            read->members[read->count] = (struct store_key){.bytes = copy, .size = member.size};
             read->keys[read->count++] = key;
         }
     }

@@ -29,8 +29,9 @@ void redis_store_put(struct redis_store *store)
         return;
     }
     CHECK(store->closed);
-    key_set_release(&store->echoes);
+    redis_drop_echoes(store);
     key_set_release(&store->doubts);
+    hash_table_release(&store->echoes);
     write_locks_release(&store->locks);
     if (store->cache != NULL) {
         near_cache_free(store->cache);
@@ -42,6 +43,31 @@ void redis_store_put(struct redis_store *store)
 uint16_t redis_slot(const struct redis_store *store, const void *name, size_t size)
 {
     return home_is_cluster(store->home) ? slot_of_key(name, size) : 0;
+}
+
+unsigned redis_index_number(const struct redis_store *store, const struct index *index)
+{
+    const struct resource *resource = store->resource;
+    size_t number = ((uintptr_t)index - (uintptr_t)resource->indexes) / sizeof *index;
+    if (number >= resource->index_count) {
+        const struct index *same = resource_index(resource, &index->fields);
+        CHECK(same != NULL);
+        number = (size_t)(same - resource->indexes);
+    }
+    return (unsigned)number;
+}
+
+unsigned redis_identity_number(const struct redis_store *store, const struct identity *identity)
+{
+    const struct resource *resource = store->resource;
+    size_t number = ((uintptr_t)identity - (uintptr_t)resource->identities) / sizeof *identity;
+    if (number >= resource->identity_count) {
+        const struct identity *same =
+            resource_identity(resource, identity->name, strlen(identity->name));
+        CHECK(same != NULL);
+        number = (size_t)(same - resource->identities);
+    }
+    return (unsigned)number;
 }
 
 int redis_unavailable(const struct redis_store *store, struct error *error)
@@ -167,6 +193,8 @@ static void key_changed(struct redis_store *store, const uint8_t *key, size_t si
     redis_publish(store, &event);
 }
 
+static bool take_echo(struct redis_store *store, const uint8_t *key, size_t size);
+
 /* Records came to a set of an index, or left it. */
 static void index_changed(struct redis_store *store, const struct index *index,
                           const struct buffer *value)
@@ -239,7 +267,7 @@ static void name_changed(struct redis_store *store, const uint8_t *name, size_t 
             claim_changed(store, identity, &bytes);
         }
     } else if (key_text_read(store->resource, name, size, &bytes) && !bytes.failed &&
-               !key_set_take(&store->echoes, bytes.bytes, bytes.size)) {
+               !take_echo(store, bytes.bytes, bytes.size)) {
         key_changed(store, bytes.bytes, bytes.size);
     }
     buffer_release(&bytes);
@@ -265,7 +293,8 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
     } else {
         store->counters.invalidations +=
             near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
-        redis_drop_notes(store);
+        redis_drop_echoes(store);
+        key_set_clear(&store->doubts);
         all_changed(store, WRITE_FOREIGN);
     }
 }
@@ -282,7 +311,8 @@ static void on_lost(struct home_listener *listener, enum home_lane lane)
     if (store->table != NULL) {
         resident_lost(store);
     } else {
-        redis_drop_notes(store);
+        redis_drop_echoes(store);
+        key_set_clear(&store->doubts);
         if (store->resource->redis->stale_if_error_us == 0) {
             near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
         }
@@ -309,14 +339,77 @@ static void on_ready(struct home_listener *listener, enum home_lane lane)
 
 /* ---- Echoes ---- */
 
-/* The notice of a write from here comes right behind its answer (a server sends the
- * notices that a client caused itself when its command has ended). It says nothing
- * new: the write's event has told everybody. */
+/* The notice of a write from here comes right behind its answer: a server sends the
+ * notices that a client caused itself when its command has ended, before anything else
+ * is answered. It says nothing new: the write's event has told everybody. A notice that
+ * comes later is somebody else's: this link had read the key again. There may be none,
+ * where the link did not watch the key. */
+struct echo {
+    struct hash_table_node node;
+    struct list link; /* in store->echoes_in_order */
+    uint64_t moment;
+    size_t size;
+    uint8_t bytes[];
+};
+
+static struct echo *find_echo(const struct redis_store *store, const uint8_t *key, size_t size)
+{
+    if (store->echoes.count == 0) {
+        return NULL;
+    }
+    struct hash_table_node *node = hash_table_find(&store->echoes, hash_bytes(key, size));
+    for (; node != NULL; node = hash_table_next(node)) {
+        struct echo *echo = CONTAINER_OF(node, struct echo, node);
+        if (echo->size == size && memcmp(echo->bytes, key, size) == 0) {
+            return echo;
+        }
+    }
+    return NULL;
+}
+
+static void remove_echo(struct redis_store *store, struct echo *echo)
+{
+    hash_table_remove(&store->echoes, &echo->node);
+    list_remove(&echo->link);
+    heap_free(echo);
+}
 
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size)
 {
-    /* Without memory the notice counts as somebody else's: that only drops more. */
-    key_set_add(&store->echoes, key, size);
+    struct echo *old = find_echo(store, key, size);
+    if (old == NULL && store->echoes.count >= ECHOES_MAX) {
+        old = CONTAINER_OF(store->echoes_in_order.next, struct echo, link);
+    }
+    if (old != NULL) {
+        remove_echo(store, old);
+    }
+    struct echo *echo = heap_alloc(sizeof *echo + size);
+    if (echo == NULL) {
+        return; /* then the notice counts as somebody else's: that only drops more */
+    }
+    echo->moment = home_moment(store->home);
+    list_append(&store->echoes_in_order, &echo->link);
+    echo->size = size;
+    memcpy(echo->bytes, key, size);
+    hash_table_insert(&store->echoes, &echo->node, hash_bytes(key, size));
+}
+
+static bool take_echo(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    struct echo *echo = find_echo(store, key, size);
+    if (echo == NULL) {
+        return false;
+    }
+    bool own = echo->moment == home_moment(store->home);
+    remove_echo(store, echo);
+    return own;
+}
+
+void redis_drop_echoes(struct redis_store *store)
+{
+    while (!list_empty(&store->echoes_in_order)) {
+        remove_echo(store, CONTAINER_OF(store->echoes_in_order.next, struct echo, link));
+    }
 }
 
 /* ---- Doubts ----
@@ -343,12 +436,6 @@ void redis_doubt(struct redis_store *store, const uint8_t *key, size_t size)
     redis_publish(store, &event);
 }
 
-void redis_drop_notes(struct redis_store *store)
-{
-    key_set_clear(&store->echoes);
-    key_set_clear(&store->doubts);
-}
-
 /* ---- The face of a store ---- */
 
 static bool store_is_current_now(struct store *face)
@@ -361,6 +448,11 @@ static bool store_is_current_now(struct store *face)
 static int store_ready_now(struct store *face, struct error *error)
 {
     return resident_ready(redis_store_of(face), error);
+}
+
+static const struct error *store_fault_now(struct store *face, const uint8_t *key, size_t size)
+{
+    return resident_fault(redis_store_of(face), key, size);
 }
 
 static uint64_t store_invalidate(struct store *face, const uint8_t *key, size_t size)
@@ -387,6 +479,7 @@ static void store_count(struct store *face, struct store_home_counters *counters
 static const struct store_ops face_ops = {.find = store_find};
 
 static const struct store_home_ops home_ops = {.ready = store_ready_now,
+                                               .fault = store_fault_now,
                                                .is_current = store_is_current_now,
                                                .known = store_known,
                                                .fetch = redis_fetch,
@@ -397,16 +490,6 @@ static const struct store_home_ops home_ops = {.ready = store_ready_now,
                                                .write_close = redis_write_close,
                                                .invalidate = store_invalidate,
                                                .count = store_count};
-
-static struct home *find_home(struct redis *redis, const char *name)
-{
-    for (unsigned i = 0; i < redis->home_count; i++) {
-        if (strcmp(home_name(redis->homes[i]), name) == 0) {
-            return redis->homes[i];
-        }
-    }
-    return NULL;
-}
 
 /* Records that are fetched when they are asked for. */
 static int open_remote(struct redis_store *store)
@@ -436,7 +519,7 @@ static int open_resident(struct redis_store *store, struct store *table, struct 
 struct store *redis_store_open(struct redis *redis, const struct resource *resource,
                                struct store *table, struct error *error)
 {
-    struct home *home = find_home(redis, resource->redis->home);
+    struct home *home = redis_home(redis, resource->redis->home);
     if (home == NULL) {
         error_set(error, CODE_INVALID_REQUEST,
                   "%s uses the Redis \"%s\", which the configuration does not name", resource->name,
@@ -453,11 +536,12 @@ struct store *redis_store_open(struct redis *redis, const struct resource *resou
     store->home = home;
     store->lane = HOME_KEYS;
     store->users = 1;
-    store->listener = (struct home_listener){
-        .on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
+    store->listener =
+        (struct home_listener){.on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
     list_init(&store->built_waiters);
-    key_set_init(&store->echoes);
     key_set_init(&store->doubts);
+    hash_table_init(&store->echoes);
+    list_init(&store->echoes_in_order);
     write_locks_init(&store->locks);
     list_append(&redis->stores, &store->link);
     home_listen(home, &store->listener);

@@ -5,8 +5,8 @@
 #include "layers/redis/redis_inner.h"
 #include "protocol/base/check.h"
 
-/* One write on its way: what redis_write.c (what a pass finds and wants) and
- * redis_commit.c (doing it) know of each other.
+/* One write on its way: what redis_pass.c (what a pass finds and wants),
+ * redis_write.c (getting that) and redis_commit.c (doing it) know of each other.
  *
  *   JUDGING ──pass lacks claims──► ASKING ──► JUDGING
  *      │ ▲ ───pass lacks values──► LOCKING ──► READING ──► JUDGING
@@ -32,10 +32,10 @@ enum transaction_stage {
 };
 
 enum {
-    TX_TRIES_MAX = 8,             /* compare-and-sets that others were faster than */
-    TX_DEADLINE_MS = 10 * 1000,   /* a record is set so long after its members, or not at all */
-    TX_CLAIM_LEASE_MS = 2 * 1000, /* a claim whose record does not bear it is a write under way */
-    TX_STALE_MS = 60 * 1000       /* a member whose record does not bear it is left over */
+    TX_TRIES_MAX = 8,            /* compare-and-sets that others were faster than */
+    TX_DEADLINE_MS = 10 * 1000,  /* a record is set so long after its members, or not at all
+                                    (MEMBER_STALE_MS is far beyond that) */
+    TX_CLAIM_LEASE_MS = 2 * 1000 /* a claim whose record does not bear it is a write under way */
 };
 
 /* A record, as far as the write knows it. */
@@ -56,7 +56,7 @@ struct view {
     const struct record *record; /* as it was read; NULL where it is absent */
     /* Of this pass. */
     bool staged;
-    const struct record *after; /* NULL: to be removed */
+    const struct record *after;    /* NULL: to be removed */
     const struct set_group *group; /* redis_commit.c's */
 };
 
@@ -81,18 +81,19 @@ struct transaction {
     struct store_write *write; /* NULL: whoever asked has left */
     struct arena arena;
     enum transaction_stage stage;
-    size_t pending; /* commands, or locks, that are out */
+    size_t pending;  /* commands, or locks, that are out */
     bool waited_for; /* the asker's task waits */
     struct hash_table views;
     struct list order;
     struct hash_table claims;
     struct list claim_order;
-    struct error error;  /* why it fails; code CODE_OK while it does not */
-    bool committing;     /* the pass was whole */
-    bool reads_created;  /* created keys are read before, too */
+    struct error error; /* why it fails; code CODE_OK while it does not */
+    bool committing;    /* the pass was whole */
+    bool untracked;     /* of the next command */
+    bool reads_created; /* created keys are read before, too */
     unsigned tries;
     struct built_waiter built_waiter;
-    struct buffer bytes; /* scratch, for commands */
+    struct buffer bytes;   /* scratch, for commands */
     struct commit *commit; /* redis_commit.c's, of this try */
 };
 
@@ -129,10 +130,13 @@ void tx_forget_values(struct transaction *tx);
 void tx_unlock(struct transaction *tx);
 void tx_free(struct transaction *tx);
 
-/* The view of a key, made where there is none; NULL where memory lacks. */
+/* redis_pass.c: the view of a key, made where there is none; NULL where memory lacks. */
 struct view *tx_view(struct transaction *tx, const uint8_t *key, size_t size);
 struct claim_view *tx_claim(struct transaction *tx, const struct identity *identity,
                             const uint8_t *key, size_t size);
+
+/* redis_pass.c: what a pass works on. */
+extern const struct store_ops tx_facade_ops;
 
 /* redis_commit.c: all staged keys are locked. */
 void commit_start(struct transaction *tx);

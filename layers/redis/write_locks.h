@@ -19,8 +19,8 @@ struct write_locks {
 
 /* A place in a key's queue; embedded in who waits. */
 struct write_ticket {
-    struct list link;          /* in the key's queue */
-    struct write_key *key;     /* NULL: not in any */
+    struct list link;                             /* in the key's queue */
+    struct write_key *key;                        /* NULL: not in any */
     void (*granted)(struct write_ticket *ticket); /* not from inside write_lock */
 };
 

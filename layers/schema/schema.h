@@ -146,7 +146,7 @@ enum { KEY_PARTS_MAX = 2 * KEY_FIELDS_MAX + 1, KEY_TEMPLATE_BYTES_MAX = 512 };
 
 /* What `layer: redis` says. */
 struct redis_options {
-    const char *home; /* `use`: its name in the configuration */
+    const char *home;                         /* `use`: its name in the configuration */
     struct key_part key_parts[KEY_PARTS_MAX]; /* no two texts beside each other, each
                                                   primary key field once, a text
                                                   between any two of them */
@@ -175,9 +175,9 @@ struct resource {
     uint16_t index_count;
     struct relationship *relationships;
     uint16_t relationship_count;
-    struct name_table names;   /* of the fields, and behind them the relationships:
+    struct name_table names; /* of the fields, and behind them the relationships:
                                         no relationship has a field's name */
-    uint16_t layout;           /* the number that new records carry */
+    uint16_t layout;         /* the number that new records carry */
 };
 
 struct schema {

@@ -15,7 +15,9 @@ Every fenced block of README.md, docs/ and the examples' READMEs is looked at:
 A comment in front of a block says more: `<!-- test: file NAME -->` makes it a
 file of the page's folder, `<!-- test: run -->` runs it there as a whole, and
 `<!-- test: from PATH -->` says that it stands so in a file of the tree, which is
-tested by itself.
+tested by itself. `<!-- test: run redis -->` runs it with a Redis of the page's own,
+which takes the place of the one at 127.0.0.1:6379, and what stands under
+`<!-- test: prints -->` is all that the block before has printed.
 """
 
 import ast
@@ -31,6 +33,7 @@ import textwrap
 import unittest
 
 import helpdesk
+import redis_server
 import relata_test
 from test_examples import BUILD, RELATA
 
@@ -44,6 +47,9 @@ PAGES = sorted(glob.glob(os.path.join(ROOT, "*.md")) +
 
 # Pages of clients that have tests of their own: their blocks are no whole programs.
 CLIENTS = ["docs/clients-python.md", "docs/clients-node.md"]
+
+# What the pages' examples take Redis to be at.
+REDIS_URL = "redis://127.0.0.1:6379"
 
 # What docs/expressions.md says its tickets have.
 EXPRESSIONS_SCHEMA = """version: 1
@@ -97,7 +103,21 @@ def with_relationships(text):
             textwrap.indent(text, " " * 6) + after)
 
 
-class Docs(relata_test.Case):
+def as_files(text):
+    """What a block of YAML is a part of: the schema, and the configuration."""
+    config = f"redis: {{main: {{url: '{REDIS_URL}'}}}}\n"
+    if text.startswith(("listen:", "schema:")):
+        return helpdesk.schema(), text
+    if text.startswith("redis:"):
+        return helpdesk.schema(), "schema: schema.yaml\n" + text
+    if text.startswith("resources:"):
+        text = "version: 1\n" + text
+    if not text.startswith("version:"):
+        text = with_relationships(text)
+    return text, "schema: schema.yaml\n" + (config if "layer: redis" in text else "")
+
+
+class Docs(redis_server.RedisCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="relata-test-")
         self.addCleanup(folder.cleanup)
@@ -168,21 +188,19 @@ class Docs(relata_test.Case):
                 client.socket.close()
 
     def test_yaml(self):
-        os.symlink(os.path.join(BUILD, "lib", "relata", "tickets_above_threshold.so"),
-                   os.path.join(self.folder, "tickets_above_threshold.so"))
+        for module in ("tickets_above_threshold.so", "best_players.so"):
+            os.symlink(os.path.join(BUILD, "lib", "relata", "tickets_above_threshold.so"),
+                       os.path.join(self.folder, module))
+        self.environment["REDIS_URL"] = REDIS_URL
         for block in blocks("yaml"):
-            self.write("schema.yaml", helpdesk.schema())
-            if block.text.startswith("version:"):
-                what = ["--schema", self.write("shown.yaml", block.text)]
-            elif block.text.startswith("listen:"):
-                what = ["--config", self.write("relata.yaml", block.text)]
-            elif block.page.startswith("examples/iso-codes"):
+            if block.page.startswith("examples/iso-codes"):
                 self.assertIn(textwrap.indent(block.text, " " * 6),
                               read(os.path.join(ROOT, "examples/iso-codes/schema.yaml")))
                 continue
-            else:
-                what = ["--schema", self.write("shown.yaml", with_relationships(block.text))]
-            self.run_command(block, relata_test.RELATAD, "--check", *what)
+            schema, config = as_files(block.text)
+            self.write("schema.yaml", schema)
+            self.run_command(block, relata_test.RELATAD, "--check",
+                             "--config", self.write("relata.yaml", config))
 
     def test_filters(self):
         client = self.start(EXPRESSIONS_SCHEMA).connect()
@@ -240,6 +258,8 @@ class Docs(relata_test.Case):
         ran = 0
         for block in blocks("sh"):
             self.run_command(block, "bash", "-n", self.write("shown.sh", block.text))
+            if block.say.startswith("run"):
+                continue
             self.write("schema.yaml", helpdesk.schema())
             for line in block.text.splitlines():
                 self.write("tickets.jsonl", f'{{"id": {30000 + ran}, "subject": "new"}}\n')
@@ -253,31 +273,52 @@ class Docs(relata_test.Case):
 
     def test_pages_that_say_how(self):
         """What stands under a comment, in a folder with a build beside it."""
-        for page in {block.page for block in blocks() if block.say == "run"
-                     or block.say.startswith("file ")}:
-            self.write("Makefile", "build:\n")
-            os.symlink(BUILD, os.path.join(self.folder, "build"))
+        self.write("Makefile", "build:\n")
+        os.symlink(BUILD, os.path.join(self.folder, "build"))
+        self.environment["RELATA_ADDRESS"] = "unix:" + os.path.join(self.folder, "relata.sock")
+        pages = sorted({block.page for block in blocks() if block.say.startswith("run")})
+        self.assertGreater(len(pages), 2)
+        for page in pages:
+            redis = None
+            if any(block.say == "run redis" for block in blocks(page=page)):
+                redis = self.redis()
+            printed = ""
             for block in blocks(page=page):
                 what, _, name = block.say.partition(" ")
                 if what == "file":
-                    self.write(name, block.text)
+                    self.write(name, self.at_home(block.text, redis))
                 elif what == "run":
-                    self.run_page(block)
+                    printed = self.run_page(block, redis)
+                elif what == "prints":
+                    self.assertEqual(printed, block.text, str(block))
+            self.end_page()
 
-    def run_page(self, block):
-        """Its daemon listens in the folder and is waited for; it ends with the test."""
-        path = os.path.join(self.folder, "relata.sock")
+    def at_home(self, text, redis):
+        """With the folder's socket and the page's own Redis for those that it shows."""
+        text = text.replace("/tmp/relata.sock", os.path.join(self.folder, "relata.sock"))
+        if redis is None:
+            return text
+        return text.replace(REDIS_URL, redis.url).replace(
+            "redis-cli ", f"redis-cli -u {redis.url} ")
+
+    def run_page(self, block, redis):
+        """Its daemon listens in the folder and is waited for; it ends with the page."""
         self.addCleanup(self.end_page)
-        text = "set -e\n" + block.text.replace("/tmp/relata.sock", path).replace(
+        text = "set -e\n" + self.at_home(block.text, redis).replace(
             " &\n", " >log 2>&1 &\necho $! >pid\n"
             "until grep -q event=ready log; do kill -0 $!; sleep 0.02; done\n")
         printed = self.run_command(block, "bash", "-c", text)
+        if block.page == "README.md":
+            self.check_readme(block, printed)
+        return printed
+
+    def check_readme(self, block, printed):
         self.assertIn("The page does not load", printed)
         self.assertIn("A refund is missing", printed)
         for python in blocks("python", page=block.page):
             said = []
             names = {"print": said.append}
-            code = compile(python.text.replace("/tmp/relata.sock", path), str(python), "exec")
+            code = compile(self.at_home(python.text, None), str(python), "exec")
             exec(code, names)
             names["relata"].close()
             self.assertEqual(said[0][3][0][0]["subject"], "The page does not load")
@@ -286,8 +327,10 @@ class Docs(relata_test.Case):
         pid = os.path.join(self.folder, "pid")
         if os.path.exists(pid):
             os.kill(int(read(pid)), signal.SIGTERM)
+            os.unlink(pid)
             log = os.path.join(self.folder, "log")
             relata_test.wait_until(lambda: "event=stopped" in read(log), "the daemon to stop")
+            os.unlink(log)
 
     def test_links_lead_somewhere(self):
         for page in PAGES:

@@ -49,7 +49,7 @@ def records(resource):
 
 def fill(client, resources=("representative", "ticket")):
     for resource in resources:
-        client.call("create_many", resource, records(resource))
+        helpdesk.create_many(client, resource, records(resource))
 
 
 class Case(relata_test.Case):

@@ -151,7 +151,7 @@ class Behaviour(relata_test.Case):
         error = self.assert_refused("timeout", self.load, client)
         self.assertIn("rep.tickets", error)
         daemon.wait_for("event=module_cancelled module=behaves.so")
-        self.assertEqual(client.call("count", "rep"), 2)
+        self.assertEqual(client.call("get", "rep", 2)["id"], 2)
 
     def test_wrong_shape(self):
         daemon, client = self.open("behaves.so", "{do: short}")
@@ -179,6 +179,7 @@ TREE = """version: 1
 resources:
   node:
     fields: {{id: integer, parent_id: integer}}
+    indexes: [[parent_id]]
     relationships:
       descendants:
         has_many: node
@@ -224,7 +225,7 @@ class Recursion(relata_test.Case):
         error = self.assert_refused("loader_failed", self.client.call, "load", "node", [1],
                                     "descendants")
         self.assertIn("would wait for itself", error)
-        self.assertEqual(self.client.call("count", "node"), 2)
+        self.assertEqual(self.client.call("get", "node", 2)["id"], 2)
 
     def test_too_deep_is_refused(self):
         self.client.call("create_many", "node",
@@ -245,7 +246,7 @@ class Files(relata_test.Case):
 
     def test_what_is_no_module_is_refused_at_start(self):
         for arguments in ((), ("--check",)):
-            self.assertIn("built for version 2.0 of the module interface, this daemon has 1.0",
+            self.assertIn("built for version 2.0 of the module interface, this daemon has 1.1",
                           self.refused("wrong_version.so", "{}", *arguments))
             self.assertIn("exports no relata_module",
                           self.refused("no_module.so", "{}", *arguments))

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "protocol/base/check.h"
+#include "protocol/base/heap.h"
 #include "protocol/message.h"
 #include "tests/lib/json_msgpack.h"
 #include "tests/lib/schema_fixture.h"
@@ -16,7 +17,8 @@ enum { TURNS_MAX = 100000 };
 
 void engine_fixture_open(struct engine_fixture *fixture, const char *yaml)
 {
-    *fixture = (struct engine_fixture){.limits = LIMITS_DEFAULT, .now_us = 1000000};
+    *fixture = (struct engine_fixture){
+        .limits = LIMITS_DEFAULT, .now_us = 1000000, .origin = 1, .fail_at = -1};
     fixture->engine = engine_create(&fixture->limits);
     assert_non_null(fixture->engine);
     struct schema *schema = schema_fixture(yaml);
@@ -68,6 +70,10 @@ static void take_answer(struct fixture_call *call)
     call->answer = text_of(&json);
     call->finished = true;
     buffer_release(&out);
+    if (call->ends) {
+        call->started = false;
+        call_end(&call->call);
+    }
 }
 
 static void on_done(struct call *call)
@@ -120,7 +126,7 @@ void fixture_start(struct engine_fixture *fixture, struct fixture_call *call, co
     call_init(&call->call);
     call->call.engine = fixture->engine;
     call->call.kind = kind_of(method);
-    call->call.origin = 1;
+    call->call.origin = fixture->origin;
     call->call.timeout_us = 30000000;
     call->call.write_error = message_error_extension;
     call->call.done = on_done;
@@ -131,6 +137,10 @@ void fixture_start(struct engine_fixture *fixture, struct fixture_call *call, co
         call->finished = true;
     } else {
         call->started = true;
+        call->ends = fixture->ends_calls;
+        if (fixture->fail_at >= 0) {
+            heap_fail_at(fixture->fail_at);
+        }
         if (call_start(&call->call, fixture->now_us) != CALL_LATER) {
             take_answer(call);
         }

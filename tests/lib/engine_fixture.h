@@ -10,7 +10,10 @@ struct engine_fixture {
     struct limits limits;
     struct engine *engine;
     uint64_t now_us;
-    unsigned turns; /* engine_turn was called so many times */
+    unsigned turns;  /* engine_turn was called so many times */
+    uint64_t origin; /* the connection whose calls are started */
+    bool ends_calls; /* as soon as they are answered, as the daemon does */
+    long fail_at;    /* of the next call's allocations, this one fails (heap.h) */
 };
 
 void engine_fixture_open(struct engine_fixture *fixture, const char *yaml);
@@ -20,6 +23,7 @@ void engine_fixture_close(struct engine_fixture *fixture);
 struct fixture_call {
     struct call call;
     bool started;
+    bool ends;
     bool finished;
     char *answer; /* JSON text of the result, or "code: message" */
 };

@@ -65,20 +65,17 @@ uint64_t home_fixture_cover(const struct home_fixture *f, const char *key);
 uint64_t home_fixture_count(const struct home_fixture *f, const char *name);
 const char *home_fixture_word(const struct home_fixture *f, const char *name);
 
-void home_fixture_idle(uv_timer_t *timer);
+/* One round of the loop, which waits for an event or a millisecond. */
+void home_fixture_turn(struct home_fixture *f);
+
+/* As that; fails the test where `until_ms` has passed. */
+uint64_t home_fixture_until_ms(void);
+void home_fixture_wait(struct home_fixture *f, uint64_t until_ms, const char *what);
 
 /* Runs the loop until it is so. */
-#define HOME_WAIT_FOR(f, condition)                                                             \
-    do {                                                                                        \
-        uint64_t wait_until = uv_hrtime() / 1000000 + HOME_WAIT_MS;                             \
-        uv_timer_start(&(f)->patience, home_fixture_idle, 1, 1);                                \
-        while (!(condition)) {                                                                  \
-            if (uv_hrtime() / 1000000 > wait_until) {                                           \
-                fail_msg("%s never came; told: %s; log: %s", #condition, (f)->notes, (f)->log); \
-            }                                                                                   \
-            uv_run(&(f)->loop, UV_RUN_ONCE);                                                    \
-        }                                                                                       \
-        uv_timer_stop(&(f)->patience);                                                          \
-    } while (0)
+#define HOME_WAIT_FOR(f, condition)                                 \
+    for (uint64_t until_ms = home_fixture_until_ms(); !(condition); \
+         home_fixture_wait((f), until_ms, #condition)) {            \
+    }
 
 #endif

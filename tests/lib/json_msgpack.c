@@ -29,6 +29,7 @@ static const char *take_text(const char *at, struct buffer *out)
         buffer_byte(&text, (uint8_t)*at);
     }
     write_string(out, text.bytes, text.size);
+    out->failed |= text.failed;
     buffer_release(&text);
     return at + 1;
 }

@@ -582,6 +582,28 @@ static void test_fresh_joins_nothing_in_flight_but_may_be_joined(void **state)
     assert_string_equal(more->answers, "a2");
 }
 
+/* A batch is fresh by the loads that are in it, not by one that has left. */
+static void test_fresh_is_who_asked_for_it(void **state)
+{
+    struct world *world = *state;
+    struct fake *tickets = &world->tickets;
+    struct asking *left = ask_fresh(tickets, "a");
+    load_cancel(world->coalescer, &left->load);
+    ask(tickets, "b");
+    flush(world);
+    assert_int_equal(tickets->batches, 1);
+    assert_false(tickets->out[0]->fresh);
+    ask_fresh(tickets, "c");
+    ask(tickets, "d");
+    flush(world);
+    assert_int_equal(tickets->batches, 2);
+    assert_true(tickets->out[1]->fresh);
+    complete(tickets, tickets->out[1]);
+    ask(tickets, "c");
+    flush(world);
+    assert_false(tickets->out[1]->fresh);
+}
+
 static void test_an_overtaken_key_that_nobody_wants_is_not_asked_again(void **state)
 {
     struct world *world = *state;
@@ -1178,6 +1200,7 @@ int main(void)
         T(test_an_overtaken_key_is_asked_again),
         T(test_overtaking_everything),
         T(test_fresh_joins_nothing_in_flight_but_may_be_joined),
+        T(test_fresh_is_who_asked_for_it),
         T(test_an_overtaken_key_that_nobody_wants_is_not_asked_again),
         T(test_a_failed_batch_fails_all_who_wait_and_no_more),
         T(test_a_key_fails_alone),

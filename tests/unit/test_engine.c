@@ -444,6 +444,7 @@ static void test_without_memory(void **state)
         {"load", "['team', [1], {'people': {'load': ['above', 'latest', 'skills']}}]"},
         {"read", "['ticket', {'filter': 'person.threshold == 5', 'sort': 'person.name,-at'}]"},
         {"create_many", "['skill', [{'id': 50}, {'id': 51}]]"},
+        {"get", "['person', 3, {'load': {'tickets': {'load': {'person': {'load': 'team'}}}}}]"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(calls); i++) {
         bool failed = true;

@@ -32,7 +32,7 @@ enum { COMMANDS_MAX = 600, NOTES_MAX = 4096, PATIENCE_MS = 5000 };
 #define INFO       "*2\r\n$4\r\nINFO\r\n$6\r\nmemory\r\n"
 #define INFO_TEXT  "# Memory\r\nmaxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\n"
 #define INFO_SAYS  "$55\r\n" INFO_TEXT "\r\n"
-#define TRACKING   "*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n"
+#define TRACKING   "*4\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n$6\r\nOPTOUT\r\n"
 #define GET        "*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
 
 struct fixture {
@@ -168,23 +168,29 @@ static int teardown(void **state)
 /* A link alone does not keep the loop going: something must. */
 static void turn(struct fixture *f)
 {
-    uv_timer_start(&f->patience, on_patience, 1, 1);
+    assert_int_equal(uv_timer_start(&f->patience, on_patience, 1, 1), 0);
     uv_run(&f->loop, UV_RUN_NOWAIT);
-    uv_timer_stop(&f->patience);
+    assert_int_equal(uv_timer_stop(&f->patience), 0);
 }
 
-#define WAIT_FOR(f, condition)                                             \
-    do {                                                                   \
-        uint64_t wait_until = uv_hrtime() / 1000000 + PATIENCE_MS;         \
-        uv_timer_start(&(f)->patience, on_patience, 1, 1);                 \
-        while (!(condition)) {                                             \
-            if (uv_hrtime() / 1000000 > wait_until) {                      \
-                fail_msg("%s never came: %s", #condition, fixture->notes); \
-            }                                                              \
-            uv_run(&(f)->loop, UV_RUN_ONCE);                               \
-        }                                                                  \
-        uv_timer_stop(&(f)->patience);                                     \
-    } while (0)
+static uint64_t until_ms(void)
+{
+    return (uv_hrtime() / 1000000) + PATIENCE_MS;
+}
+
+static void wait_for_more(struct fixture *f, uint64_t end_ms, const char *what)
+{
+    if (uv_hrtime() / 1000000 > end_ms) {
+        fail_msg("%s never came: %s", what, f->notes);
+    }
+    assert_int_equal(uv_timer_start(&f->patience, on_patience, 1, 1), 0);
+    uv_run(&f->loop, UV_RUN_ONCE);
+    assert_int_equal(uv_timer_stop(&f->patience), 0);
+}
+
+#define WAIT_FOR(f, condition)                                                                 \
+    for (uint64_t end_ms = until_ms(); !(condition); wait_for_more((f), end_ms, #condition)) { \
+    }
 
 static void open_link(struct fixture *f)
 {
@@ -349,6 +355,21 @@ static void greets_with_all(void **state)
     buffer_release(&prefixes);
 }
 
+static void logs_in_without_a_password(void **state)
+{
+    struct fixture *f = *state;
+    snprintf(f->options.user, HOME_WORD_MAX, "me");
+    f->settings.tracking = LINK_UNTRACKED;
+    accept_link(f);
+    expect(f, "*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$0\r\n\r\n");
+    say(f, HELLO_SAYS);
+    expect(f, PING INFO);
+    say(f, "+PONG\r\n" INFO_SAYS);
+    WAIT_FOR(f, f->ups == 1);
+    assert_false(f->link.tracking_refused);
+    assert_int_equal(f->link.lease.cover, 0);
+}
+
 static void speaks_resp2(void **state)
 {
     struct fixture *f = *state;
@@ -447,8 +468,8 @@ static void answers_in_order(void **state)
 {
     struct fixture *f = *state;
     be_up(f);
-    for (char name = 'a'; name < 'e'; name++) {
-        send_one(f, name);
+    for (int i = 0; i < 4; i++) {
+        send_one(f, (char)('a' + i));
     }
     link_flush(&f->link);
     assert_int_equal(f->link.writes, 1);
@@ -616,7 +637,7 @@ static void pings(void **state)
 static void pings_are_bounded(void **state)
 {
     struct fixture *f = *state;
-    f->options.timeout_us = 100 * 1000000;
+    f->options.timeout_us = 100 * (uint64_t)1000000;
     be_up(f);
     for (unsigned i = 0; i < 3 * LEASE_PINGS_MAX; i++) {
         tick(f, LEASE_PING_US);
@@ -624,7 +645,7 @@ static void pings_are_bounded(void **state)
     char got[4096];
     size_t size = 0;
     WAIT_FOR(f, (size += read_some(f, got + size, sizeof(got) - size)) ==
-                    LEASE_PINGS_MAX * strlen(PING));
+                    strlen(PING) * LEASE_PINGS_MAX);
     assert_int_equal(f->link.state, LINK_UP);
     for (unsigned i = 0; i < LEASE_PINGS_MAX; i++) {
         say(f, "+PONG\r\n");
@@ -659,6 +680,25 @@ static void has_deadlines(void **state)
     expect_down(f, "no answer within the time allowed");
     assert_string_equal(f->notes, "a:lost b:lost ");
     assert_int_equal(f->link.timeouts, 1);
+}
+
+/* The answer is there, but the loop stood still and has not read it. */
+static void outlives_a_long_turn(void **state)
+{
+    struct fixture *f = *state;
+    be_up(f);
+    send_one(f, 'a');
+    send_one(f, 'b');
+    link_flush(&f->link);
+    expect(f, GET GET);
+    say(f, ":1\r\n");
+    tick(f, 5000000);
+    assert_int_equal(f->link.state, LINK_UP);
+    WAIT_FOR(f, sents[0].calls == 1);
+    /* The other one has not come; slow turns alone do not save it. */
+    tick(f, 5000000);
+    expect_down(f, "no answer within the time allowed");
+    assert_string_equal(f->notes, "a=1 b:lost ");
 }
 
 /* ---- Addresses ---- */
@@ -830,6 +870,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(greets),
         TEST(greets_with_all),
+        TEST(logs_in_without_a_password),
         TEST(speaks_resp2),
         TEST(is_refused),
         TEST(has_wrong_password),
@@ -849,6 +890,7 @@ int main(void)
         TEST(pings_are_bounded),
         TEST(has_a_deadline_to_connect),
         TEST(has_deadlines),
+        TEST(outlives_a_long_turn),
         TEST(is_not_there),
         TEST(goes_by_name),
         TEST(goes_to_another_node),

@@ -456,7 +456,7 @@ static void wrong_reads_are_told(void **state)
         {"{do: read, method: count, read: [tickett]}", "unknown_resource: "},
         {"{do: read, method: count, read: [a, b, c, d]}", "an array of at most 3 parameters"},
         {"{do: read, method: count, read: 5}", "an array of at most 3 parameters"},
-        {"{do: read_many, method: count, read: [ticket]}", "at most 1000 reads at a time"},
+        {"{do: read_many, method: count, read: [ticket]}", "at most 1000 reads and commands at a time"},
         {"{do: read, method: load, read: [rep, [1], tickets]}", "would wait for itself"}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct error error = ERROR_INIT;
@@ -479,6 +479,29 @@ static void reads_end_with_their_batch(void **state)
     open_with("{do: read_and_answer, method: load, read: [rep, [1, 2, 3], own]}", NOBODY);
     assert_string_equal(load_all(), ALL);
     assert_false(said("module_answered_late"));
+}
+
+/* With one: tests/integration/test_modules_redis.py. */
+static void commands_need_a_redis(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INIT;
+    open_with("{do: list}", NOBODY);
+    static const struct {
+        const char *options;
+        const char *message;
+    } cases[] = {
+        {"{command: [PING]}", "-2 after 0: the configuration names no Redis"},
+        {"{command: [PING], do: no_size}", "-2 after 0: a Redis command lacks its size"},
+        {"{command: [PING], do: no_batch}", "-1 after 0: batch 0 is not out"},
+        {"{command: [PING], do: thread}", "-5 after 0: "},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        assert_int_equal(use("tests/modules/redis_reader.so", cases[i].options, NOBODY, &error), 0);
+        const char *answer = load_one();
+        assert_begins(answer, "loader_failed: module redis_reader.so: ");
+        assert_non_null(strstr(answer, cases[i].message));
+    }
 }
 
 /* ---- Those that do not behave ---- */
@@ -780,6 +803,7 @@ int main(void)
         TEST(modules_read_by_every_method),
         TEST(wrong_reads_are_told),
         TEST(reads_end_with_their_batch),
+        TEST(commands_need_a_redis),
         TEST(a_second_answer_is_ignored),
         TEST(what_never_comes_is_a_timeout),
         TEST(what_comes_after_cancel_is_late),

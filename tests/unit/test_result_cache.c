@@ -430,6 +430,7 @@ struct plain {
     int64_t ids[MOST_RECORDS];
     size_t count;
     uint64_t filled_us;
+    bool expired;
 };
 
 struct plain_held {
@@ -485,6 +486,7 @@ static void model_find(struct fixture *f, struct model *m, unsigned shown, unsig
     }
     assert_true(plain->here);
     assert_true(age_us < (stale ? 15 : 10) * SECOND);
+    assert_true(stale || !plain->expired);
     expect_result(f, result, plain);
     struct plain_held *held = &m->held[random_below(&m->random, HELD)];
     if (held->result != NULL) {
@@ -512,6 +514,16 @@ static void model_drop_all(struct fixture *f, struct model *m)
     assert_int_equal(result_cache_count(f->cache), 0);
 }
 
+static void model_expire(struct fixture *f, struct model *m)
+{
+    result_cache_expire(f->cache, m->now_us);
+    for (unsigned shown = 0; shown < SHOWN; shown++) {
+        for (unsigned key = 0; key < KEYS; key++) {
+            m->entries[shown][key].expired = true;
+        }
+    }
+}
+
 static void run_model(struct fixture *f, struct model *m, uint64_t bytes_max, bool failing)
 {
     memset(m->entries, 0, sizeof(m->entries));
@@ -528,8 +540,10 @@ static void run_model(struct fixture *f, struct model *m, uint64_t bytes_max, bo
             model_find(f, m, shown, key);
         } else if (action < 980) {
             model_fill(f, m, shown, key);
-        } else if (action < 999) {
+        } else if (action < 998) {
             model_drop(f, m, key);
+        } else if (action < 999) {
+            model_expire(f, m);
         } else {
             model_drop_all(f, m);
         }

@@ -1,0 +1,85 @@
+#ifndef RELATA_LAYERS_REDIS_RESIDENT_INNER_H
+#define RELATA_LAYERS_REDIS_RESIDENT_INNER_H
+
+#include "layers/redis/redis_inner.h"
+
+/* What resident.c (loading, and what is heard) and resident_read.c (reading keys into
+ * the table) know of each other. resident.c has the whole. */
+
+enum resident_state { RESIDENT_AWAY, RESIDENT_LOADING, RESIDENT_LOADED };
+
+enum {
+    SCAN_COUNT = 1000,     /* keys that one SCAN looks at */
+    CONFLICTS_MAX = 3,     /* times that a key is read again because an identity is taken */
+    RETRY_US = 1000 * 1000 /* after a load that failed */
+};
+
+/* A key that is being read. */
+struct resident_read {
+    struct home_command command;
+    struct hash_table_node node; /* in resident->reads */
+    struct list link;            /* in resident->reads_in_order */
+    struct redis_store *store;
+    uint64_t number; /* by when it was sent */
+    uint64_t load;   /* the number of the load that asked, 0: a notice did */
+    unsigned conflicts;
+    size_t key_size;
+    size_t name_size;
+    struct buffer bytes;
+    uint8_t key[]; /* and behind it the name */
+};
+
+/* One node's keys. */
+struct resident_scan {
+    struct home_command command;
+    struct redis_store *store;
+    uint64_t load;
+    uint16_t node;
+    struct buffer bytes;
+};
+
+/* A key that the load has met, by its hash. */
+struct met {
+    struct hash_table_node node;
+};
+
+/* A key whose value does not fit. */
+struct misfit {
+    struct hash_table_node node;
+    struct error error;
+    size_t size;
+    uint8_t key[];
+};
+
+struct resident {
+    enum resident_state state;
+    uint64_t load;     /* number of the last load */
+    size_t scans;      /* nodes whose SCAN is not at its end */
+    size_t load_reads; /* reads of this load that are out */
+    bool failed;       /* this load lacks something */
+    bool loaded_once;
+    bool cleaned;      /* what this load did not meet is asked for */
+    uint64_t retry_us; /* when a load that failed is begun again */
+    bool tried;        /* a load has come to an end, good or bad */
+    struct hash_table reads;
+    struct list reads_in_order; /* oldest first */
+    uint64_t read_number;       /* of the last one */
+    struct list waiters;        /* of struct resident_waiter, by number */
+    struct hash_table met;
+    struct hash_table misfits;
+    uint64_t lost_us;
+};
+
+/* Asks for a key, unless it is asked for already. `load` is the number of the load that
+ * asks, `conflicts` how often it was read again because an identity is taken. */
+void resident_read_key(struct redis_store *store, const uint8_t *key, size_t size, uint64_t load,
+                       unsigned conflicts);
+void resident_forget_misfits(struct resident *resident);
+/* Those who wait for reads that are all back go on. */
+void resident_tell_waiters(struct resident *resident);
+/* What is here is not the whole: it is loaded again, a little later. */
+void resident_fail(struct redis_store *store);
+/* A read or a scan of the load is back. */
+void resident_load_go_on(struct redis_store *store);
+
+#endif

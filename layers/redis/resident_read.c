@@ -1,0 +1,322 @@
+#include <stddef.h>
+#include <string.h>
+
+#include "layers/redis/key_text.h"
+#include "layers/redis/resident_inner.h"
+#include "protocol/base/check.h"
+#include "protocol/base/hash.h"
+#include "protocol/base/heap.h"
+
+/* Keys of a resident resource that are read, and what comes of it: a record in the
+ * table, or a value that does not fit. The happy path is read_key -> on_read -> apply.
+ * Possible failures are no memory, and what the home answers: what is here is then not
+ * the whole. */
+
+/* ---- The table ---- */
+
+static const struct record *find(const struct redis_store *store, const uint8_t *key, size_t size)
+{
+    return store->table->ops->find(store->table, key, size);
+}
+
+static bool same_bytes(const struct redis_store *store, const struct record *a,
+                       const struct record *b)
+{
+    unsigned count = store->resource->field_count;
+    return a->size == b->size &&
+           memcmp(record_values(a, count), record_values(b, count), a->size) == 0;
+}
+
+/* Puts or removes one record; its event is told by the table. */
+static int change(struct redis_store *store, const struct record *old, const struct record *record)
+{
+    struct store *table = store->table;
+    const struct record *stored;
+    struct error error = ERROR_INIT;
+    table->ops->begin(table);
+    int status = record != NULL ? table->ops->put(table, old, record, &stored, &error)
+                                : table->ops->remove(table, old, &error);
+    if (status == 0) {
+        table->ops->commit(table);
+    } else {
+        table->ops->rollback(table);
+    }
+    return status;
+}
+
+/* Calls `with` for each record that has an identity's key which this one has now. */
+static void each_rival(struct redis_store *store, const struct record *old,
+                       const struct record *record,
+                       void (*with)(struct redis_store *, const struct record *))
+{
+    const struct resource *resource = store->resource;
+    struct buffer bytes = BUFFER_INIT;
+    for (unsigned i = 0; i < resource->identity_count; i++) {
+        const struct identity *identity = &resource->identities[i];
+        buffer_truncate(&bytes, 0);
+        if (!key_of_record(resource, &identity->fields, record, &bytes) || bytes.failed) {
+            continue;
+        }
+        const struct record *rival =
+            store->table->ops->find_identity(store->table, identity, bytes.bytes, bytes.size);
+        if (rival != NULL && rival != old) {
+            with(store, rival);
+        }
+    }
+    buffer_release(&bytes);
+}
+
+static void read_again(struct redis_store *store, const struct record *rival)
+{
+    const struct resource *resource = store->resource;
+    struct buffer key = BUFFER_INIT;
+    if (key_of_record(resource, &resource->primary_key, rival, &key) && !key.failed) {
+        resident_read_key(store, key.bytes, key.size, store->resident->load, 1);
+    }
+    buffer_release(&key);
+}
+
+static void give_way(struct redis_store *store, const struct record *rival)
+{
+    read_again(store, rival);
+    change(store, rival, NULL);
+}
+
+/* Another record has an identity that this one now has: one of the two is old here. The
+ * other is read again, and this one behind it. Where that does not help, as with two
+ * that change their names with one another, or where this one was just written from
+ * here, the other gives way until its answer comes. */
+static void resolve_conflict(struct redis_store *store, const uint8_t *key, size_t size,
+                             const struct record *record, unsigned conflicts)
+{
+    const struct record *old = find(store, key, size);
+    if (conflicts == 0) {
+        each_rival(store, old, record, read_again);
+        resident_read_key(store, key, size, store->resident->load, 1);
+        return;
+    }
+    if (conflicts < CONFLICTS_MAX) {
+        each_rival(store, old, record, give_way);
+        if (change(store, old, record) == 0) {
+            return;
+        }
+    }
+    store->counters.misfits++;
+    if (old != NULL) {
+        change(store, old, NULL);
+    }
+}
+
+static void apply(struct redis_store *store, const uint8_t *key, size_t size,
+                  const struct record *record, unsigned conflicts)
+{
+    const struct record *old = find(store, key, size);
+    if (record == NULL ? old == NULL : old != NULL && same_bytes(store, old, record)) {
+        return;
+    }
+    int status = change(store, old, record);
+    if (status == -CODE_CONFLICT && record != NULL) {
+        resolve_conflict(store, key, size, record, conflicts);
+    } else if (status < 0) {
+        resident_fail(store); /* no memory: what is here is not the whole */
+    }
+}
+
+void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
+                    const struct record *record)
+{
+    if (store->resident != NULL) { /* else it was closed meanwhile */
+        apply(store, key, size, record, 1);
+    }
+}
+
+void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
+                   const struct record *record)
+{
+    if (store->resident != NULL) {
+        apply(store, key, size, record, 0);
+    }
+}
+
+/* ---- Values that do not fit ---- */
+
+static struct misfit *find_misfit(const struct resident *resident, const uint8_t *key, size_t size)
+{
+    if (resident->misfits.count == 0) {
+        return NULL;
+    }
+    struct hash_table_node *node = hash_table_find(&resident->misfits, hash_bytes(key, size));
+    for (; node != NULL; node = hash_table_next(node)) {
+        struct misfit *misfit = CONTAINER_OF(node, struct misfit, node);
+        if (misfit->size == size && memcmp(misfit->key, key, size) == 0) {
+            return misfit;
+        }
+    }
+    return NULL;
+}
+
+const struct error *resident_fault(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    const struct misfit *misfit = find_misfit(store->resident, key, size);
+    return misfit != NULL ? &misfit->error : NULL;
+}
+
+/* What a key's value is now: it fits (NULL), or why not. */
+static void note_fault(struct resident *resident, const uint8_t *key, size_t size,
+                       const struct error *error)
+{
+    struct misfit *misfit = find_misfit(resident, key, size);
+    if (misfit != NULL) {
+        hash_table_remove(&resident->misfits, &misfit->node);
+        heap_free(misfit);
+    }
+    misfit = error != NULL ? heap_alloc(sizeof *misfit + size) : NULL;
+    if (misfit != NULL) {
+        misfit->error = *error;
+        misfit->size = size;
+        memcpy(misfit->key, key, size);
+        hash_table_insert(&resident->misfits, &misfit->node, hash_bytes(key, size));
+    }
+}
+
+void resident_forget_misfits(struct resident *resident)
+{
+    for (size_t i = 0; resident->misfits.count > 0 && i <= resident->misfits.mask; i++) {
+        while (resident->misfits.buckets[i] != NULL) {
+            struct misfit *misfit = CONTAINER_OF(resident->misfits.buckets[i], struct misfit, node);
+            hash_table_remove(&resident->misfits, &misfit->node);
+            heap_free(misfit);
+        }
+    }
+}
+
+/* ---- Reading a key ---- */
+
+static struct resident_read *find_read(const struct resident *resident, const uint8_t *key,
+                                       size_t size)
+{
+    struct hash_table_node *node = hash_table_find(&resident->reads, hash_bytes(key, size));
+    for (; node != NULL; node = hash_table_next(node)) {
+        struct resident_read *read = CONTAINER_OF(node, struct resident_read, node);
+        if (read->key_size == size && memcmp(read->key, key, size) == 0) {
+            return read;
+        }
+    }
+    return NULL;
+}
+
+/* Those who wait for reads that are all back. */
+void resident_tell_waiters(struct resident *resident)
+{
+    while (!list_empty(&resident->waiters)) {
+        struct resident_waiter *waiter =
+            CONTAINER_OF(resident->waiters.next, struct resident_waiter, link);
+        const struct list *oldest = resident->reads_in_order.next;
+        if (oldest != &resident->reads_in_order &&
+            ((const struct resident_read *)(const void *)((const char *)oldest -
+                                                          offsetof(struct resident_read, link)))
+                    ->number <= waiter->number) {
+            return;
+        }
+        list_remove(&waiter->link);
+        waiter->done(waiter);
+    }
+}
+
+void resident_wait(struct redis_store *store, struct resident_waiter *waiter)
+{
+    waiter->number = store->resident->read_number;
+    list_append(&store->resident->waiters, &waiter->link);
+    resident_tell_waiters(store->resident);
+}
+
+static void read_end(struct resident_read *read)
+{
+    struct redis_store *store = read->store;
+    bool of_load = store->resident != NULL && read->load == store->resident->load;
+    list_remove(&read->link);
+    buffer_release(&read->bytes);
+    heap_free(read);
+    if (of_load) {
+        store->resident->load_reads--;
+        resident_load_go_on(store);
+    }
+    if (store->resident != NULL) {
+        resident_tell_waiters(store->resident);
+    }
+    redis_store_put(store);
+}
+
+static void on_read(struct home_command *command, const struct home_answer *answer)
+{
+    struct resident_read *read = CONTAINER_OF(command, struct resident_read, command);
+    struct redis_store *store = read->store;
+    struct resident *resident = store->resident;
+    if (resident == NULL) {
+        read_end(read);
+        return;
+    }
+    hash_table_remove(&resident->reads, &read->node);
+    if (answer->outcome != HOME_ANSWERED) {
+        resident->failed = true;
+        read_end(read);
+        return;
+    }
+    struct arena arena;
+    struct stored_value stored = {0};
+    struct error error = ERROR_INIT;
+    arena_init(&arena, 0);
+    int status = encoding_read(store->resource, read->key, read->key_size, answer->reply, &arena,
+                               &stored, &error);
+    store->counters.unknown_fields += stored.unknown_fields;
+    if (status == -CODE_INVALID_VALUE) {
+        store->counters.misfits++;
+        stored.record = NULL;
+    } else if (status < 0) {
+        resident->failed = true;
+    }
+    if (status == 0 || status == -CODE_INVALID_VALUE) {
+        note_fault(resident, read->key, read->key_size, status < 0 ? &error : NULL);
+        apply(store, read->key, read->key_size, stored.record, read->conflicts);
+    }
+    arena_release(&arena);
+    read_end(read);
+}
+
+/* Asks for a key, unless it is asked for already. */
+void resident_read_key(struct redis_store *store, const uint8_t *key, size_t size, uint64_t load,
+                       unsigned conflicts)
+{
+    struct resident *resident = store->resident;
+    struct resident_read *out = find_read(resident, key, size);
+    if (out != NULL) {
+        return;
+    }
+    struct buffer name = BUFFER_INIT;
+    key_text_append(store->resource, key, size, &name);
+    struct resident_read *read = heap_zero(1, sizeof *read + size + name.size);
+    if (read == NULL || name.failed) {
+        heap_free(read);
+        buffer_release(&name);
+        resident->failed = true;
+        return;
+    }
+    read->store = redis_store_get(store);
+    read->load = load;
+    read->conflicts = conflicts;
+    read->key_size = size;
+    memcpy(read->key, key, size);
+    encoding_read_command(store->resource, name.bytes, name.size, &read->bytes);
+    read->command = (struct home_command){.bytes = read->bytes.bytes,
+                                          .size = read->bytes.size,
+                                          .slot = redis_slot(store, name.bytes, name.size),
+                                          .node = HOME_NODE_OF_SLOT,
+                                          .lane = store->lane,
+                                          .done = on_read};
+    buffer_release(&name);
+    hash_table_insert(&resident->reads, &read->node, hash_bytes(key, size));
+    read->number = ++resident->read_number;
+    list_append(&resident->reads_in_order, &read->link);
+    resident->load_reads += load == resident->load;
+    home_send(store->home, &read->command);
+}

@@ -55,6 +55,7 @@ SCHEMA = ANYONE + _resource(
     "team", "hash", "relata", """
     relationships:
       persons: {has_many: person, destination_field: group_id}
+      held: {has_many: person, destination_field: group_id, cache: {ttl: 1h}}
       busy:
         has_many: person
         manual: {filter: group_id == parent.id and count > parent.count}
@@ -70,6 +71,7 @@ SCHEMA = ANYONE + _resource(
     indexes: [[group_id, count]]
     relationships:
       team: {belongs_to: team, source_field: group_id}
+      skill: {has_one: skill, source_field: name, destination_field: name, cache: {ttl: 1h}}
 """) + _resource("membership", "msgpack", "relata", """
     indexes: [[group_id], [count]]
 """) + _resource("skill", "msgpack", "relata", """
@@ -365,14 +367,15 @@ class Choices:
 
     def _load(self, resource):
         keys = sorted(set(self.ids()))
-        name = self.rng.choice(["team"] if resource == "person" else
-                               ["persons", "persons", "busy", "kept", "kept", "skills"])
+        name = self.rng.choice(["team", "skill"] if resource == "person" else
+                               ["persons", "held", "held", "busy", "kept", "kept", "skills"])
         return Op("load", resource, [resource, keys, name, self.options()],
                   looks_for=("load", name, keys))
 
     def _nested(self, resource):
         key = self.id()
-        name = "team" if resource == "person" else self.rng.choice(["persons", "kept"])
+        name = self.rng.choice(["team", "skill"] if resource == "person" else
+                               ["persons", "held", "kept"])
         return Op("get", resource, [resource, key, {"load": [name], **self.options()}],
                   looks_for=("nested", name, key))
 
@@ -773,13 +776,13 @@ class Checker:
             error = msgpack.unpackb(related.data)
             if not any(known in self._words(error) for known in self.errors):
                 self._fault(op, f"an error that nothing explains: {error}")
-        elif name == "team":
+        elif name in ("team", "skill"):
             if related is not None:
-                self._shows(op, "team", related)
+                self._shows(op, name, related)
         elif name == "skills":
             for record in related:
                 self._shows(op, "skill", record)
-        elif name == "persons":
+        elif name in ("persons", "held"):
             self._shows_all(op, "person", related, lambda record: record["group_id"] == key)
         else:
             self._shows_all(op, "person", related, lambda record: record["group_id"] == key
@@ -789,7 +792,7 @@ class Checker:
         for key, related in zip(keys, op.result, strict=True):
             if related is not None:
                 self._related(op, name, key, related)
-            elif name != "team":  # there, nil also says that there is no such team
+            elif op.resource == "team":  # of a person, nil also says that there is none such
                 self._hides(op, (op.resource, key), lambda _: True)
 
     def _check_nested(self, op, name, key):
@@ -893,8 +896,9 @@ def differences(client, stored, keys, options, resources=tuple(ENCODINGS)):
                  where(resource, lambda record: True))
     for team in sorted(stored["team"]) if "team" in resources else ():
         members = where("person", lambda record: record["group_id"] == team)
-        same(f"team {team} persons",
-             by_id(client.call("load", "team", [team], "persons", options)[0]), members)
+        for name in ("persons", "held"):
+            same(f"team {team} {name}",
+                 by_id(client.call("load", "team", [team], name, options)[0]), members)
         busy = [record for record in members
                 if record["count"] is not None and record["count"] > TEAM_COUNT]
         for name in ("busy", "kept"):
@@ -908,6 +912,10 @@ def differences(client, stored, keys, options, resources=tuple(ENCODINGS)):
     for number, person in stored["person"].items() if "person" in resources else ():
         same(f"person {number} team", client.call("load", "person", [number], "team", options)[0],
              stored["team"].get(person["group_id"]))
+        same(f"person {number} skill",
+             client.call("load", "person", [number], "skill", options)[0],
+             next(iter(where("skill", lambda record: person["name"] is not None
+                             and record["name"] == person["name"])), None))
     return faults
 
 

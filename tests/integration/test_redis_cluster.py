@@ -265,6 +265,24 @@ class Calls(Case):
         self.assertTrue(stats["redis"]["main"]["trusted"])
         self.assertGreater(stats["resources"]["skill"]["invalidations"], 0)
 
+    def test_what_others_make_in_slots_that_moved(self):
+        """That a record is absent is known too, and no node tells when its slot moves."""
+        for round_ in range(4):
+            skill = f"new{self.rng.randrange(1000)}"
+            name = f"skill:{skill}"
+            for client in self.clients:
+                for _ in range(2):
+                    self.assertEqual(self.levels(client, [skill]), {None})
+            time.sleep(self.rng.random())  # the daemons look at the map now and then
+            owner = CLUSTER.owner_of(name)
+            CLUSTER.move_slot(slot_of(name), self.rng.choice(
+                [node for node in CLUSTER.masters() if node is not owner]))
+            CLUSTER.call(name, "SET", name, msgpack.packb({"id": skill, "level": round_}))
+            begun = time.monotonic()
+            for client in self.clients:
+                while self.levels(client, [skill]) != {round_}:
+                    self.assertLess(time.monotonic(), begun + FOREIGN_S)
+
     def levels(self, client, skills):
         return {record and record["level"] for record in client.call("get_many", "skill", skills)}
 

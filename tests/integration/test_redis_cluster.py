@@ -295,6 +295,7 @@ class Calls(Case):
 GROUPS = 3
 KEYS = 12       # that are written, of each resource
 STILL = 6       # that are not, behind them
+WATCHED = 3     # that only others write, of those that others may write
 CODES = 8
 CHURN = 8
 
@@ -330,6 +331,7 @@ MOVING += """
 COUNTED = "page", "board", "person", "seat"
 INDEXED = "board", "person", "seat"
 RESIDENT = "board", "seat"
+IDS = {name: KEYS + STILL + (WATCHED if name in ("page", "board") else 0) for name in COUNTED}
 FOREIGN = "page", "board"
 
 # n counts the writes of a record, and says its group.
@@ -473,7 +475,8 @@ class Asker(Worker):
             self.known[resource, id_] = record["n"]
 
     def get(self):
-        self._get(self.rng.choice(COUNTED), self.rng.randrange(KEYS))
+        resource = self.rng.choice(COUNTED)
+        self._get(resource, self.rng.randrange(IDS[resource]))
 
     def _get(self, resource, id_):
         least = self.story.least(self.daemon_number)
@@ -483,7 +486,7 @@ class Asker(Worker):
 
     def get_many(self):
         resource = self.rng.choice(COUNTED)
-        ids = self.rng.sample(range(KEYS + STILL), 8)
+        ids = self.rng.sample(range(IDS[resource]), 8)
         least = self.story.least(self.daemon_number)
         records = self.call("get_many", resource, ids)
         if not isinstance(records, Refused):
@@ -501,7 +504,7 @@ class Asker(Worker):
             if record["group"] != group:
                 self.story.fault(f"{resource} of group {group}: {record}")
             self.saw("read", resource, record, record["id"], least)
-        still = [record["id"] for record in records if record["id"] >= KEYS]
+        still = [record["id"] for record in records if KEYS <= record["id"] < KEYS + STILL]
         if still != [id_ for id_ in range(KEYS, KEYS + STILL) if id_ % GROUPS == group]:
             self.story.fault(f"{resource} of group {group} has {still}")
 
@@ -588,6 +591,8 @@ class Stranger(Worker):
 
     def step(self):
         resource, id_ = self.rng.choice(FOREIGN), self.rng.randrange(KEYS)
+        if self.rng.random() < 0.1:
+            id_ = KEYS + STILL + self.rng.randrange(WATCHED)
         name = f"{resource}:{id_}"
         self.story.begin_write()
         try:
@@ -606,12 +611,13 @@ class Moving(Case):
         client = self.clients[0]
         for resource in COUNTED:
             client.call("upsert_many", resource, [
-                {"id": id_, "n": 0, "group": 0} if id_ < KEYS else
-                {"id": id_, "n": id_, "group": id_ % GROUPS} for id_ in range(KEYS + STILL)])
+                {"id": id_, "n": id_, "group": id_ % GROUPS} if KEYS <= id_ < KEYS + STILL else
+                {"id": id_, "n": 0, "group": 0} for id_ in range(IDS[resource])])
         for client in self.clients:
             for resource in INDEXED:
                 wait_until(lambda c=client, r=resource: len(c.call(
-                    "read", r, {"filter": "group == 0"})) == KEYS + STILL // GROUPS, "the records")
+                    "read", r, {"filter": "group == 0"})) == IDS[r] - STILL + STILL // GROUPS,
+                    "the records")
         self.story = Story()
 
     def run_workers(self, faults):
@@ -642,13 +648,15 @@ class Moving(Case):
 
     def test_slots_move(self):
         names = [f"{resource}:{id_}" for resource in COUNTED for id_ in range(KEYS)]
+        names += [f"{resource}:{KEYS + STILL + id_}" for resource in FOREIGN
+                  for id_ in range(WATCHED)] * 3
         names += [f"tag:{id_}" for id_ in range(KEYS)]
         names += [f"relata:id:tag:code:c{code}" for code in range(CODES)]
         names += [f"relata:ix:person:group,n:{group}" for group in range(GROUPS)]
         names += ["{%d}" % owner for owner in range(2 * self.ASKERS)] * 3
-        rounds = 25 if SANITIZED else 100
+        rounds = 20 if SANITIZED else 25
 
-        def faults():
+        def move_some():
             for _ in range(rounds):
                 slot = slot_of(self.rng.choice(names))
                 source = CLUSTER.owner_of_slot(slot)
@@ -662,6 +670,11 @@ class Moving(Case):
                 self.some_writes(self.rng.randrange(10))
                 if self.story.faults:
                     return
+
+        def faults():
+            for _ in range(1 if SANITIZED else 3):
+                move_some()
+                time.sleep(1.5 * FOREIGN_S)  # what is stale now is found
         self.run_workers(faults)
         # What is resident is loaded anew when a slot has moved; nothing else notices.
         self.assertLessEqual(set(self.story.errors), {(resource, "unavailable")
@@ -727,7 +740,7 @@ class Moving(Case):
         """As a daemon that knows nothing yet reads it, each record by its key."""
         client = self.start_relatad(MOVING, {"main": CLUSTER}).connect()
         found = {resource: dict(enumerate(client.call(
-            "get_many", resource, list(range(KEYS + STILL)), {"fresh": True})))
+            "get_many", resource, list(range(IDS[resource])), {"fresh": True})))
             for resource in COUNTED}
         found["tag"] = {id_: tag for id_, tag in enumerate(client.call(
             "get_many", "tag", list(range(KEYS)))) if tag is not None}

@@ -77,25 +77,19 @@ static inline uint64_t redis_now_us(const struct redis_store *store)
     return store->redis->outside.clock_us();
 }
 
-/* Whether indexes or claims of the resource stand in Redis. */
+/* Whether indexes or claims of the resource stand in Redis. A resident one has no use
+ * for its index sets, but other daemons may, and later schemas. */
 static inline bool redis_keeps_indexes(const struct redis_store *store)
 {
     const struct resource *resource = store->resource;
     return resource->redis->only_relata &&
-           (resource->identity_count > 0 ||
-            (resource->index_count > 0 && !resource->redis->resident));
+           (resource->identity_count > 0 || resource->index_count > 0);
 }
 
-/* Index sets are of use to remote stores alone. */
 static inline unsigned redis_index_count(const struct redis_store *store)
 {
-    return store->table == NULL && store->resource->redis->only_relata
-               ? store->resource->index_count
-               : 0;
+    return store->resource->redis->only_relata ? store->resource->index_count : 0;
 }
-
-/* The home of this name, or NULL. */
-struct home *redis_home(const struct redis *redis, const char *name);
 
 struct redis_store *redis_store_get(struct redis_store *store);
 void redis_store_put(struct redis_store *store);

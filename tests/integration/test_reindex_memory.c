@@ -112,7 +112,7 @@ static int setup(void **state)
     struct home_world world = {
         .loop = &f->loop, .clock_us = clock_us, .enter = on_enter, .log = on_log};
     f->redis = redis_create(&options, 1, &world);
-    f->engine = (struct engine_fixture){.limits = LIMITS_DEFAULT, .origin = 1, .fail_at = -1};
+    f->engine = (struct engine_fixture){.limits = LIMITS_DEFAULT, .origin = 1};
     f->engine.engine = engine_create(&f->engine.limits);
     engine_use_clock(f->engine.engine, clock_us);
     engine_use_redis(f->engine.engine, f->redis);

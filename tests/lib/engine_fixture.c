@@ -18,7 +18,7 @@ enum { TURNS_MAX = 100000 };
 void engine_fixture_open(struct engine_fixture *fixture, const char *yaml)
 {
     *fixture = (struct engine_fixture){
-        .limits = LIMITS_DEFAULT, .now_us = 1000000, .origin = 1, .fail_at = -1};
+        .limits = LIMITS_DEFAULT, .now_us = 1000000, .origin = 1};
     fixture->engine = engine_create(&fixture->limits);
     assert_non_null(fixture->engine);
     struct schema *schema = schema_fixture(yaml);
@@ -138,8 +138,8 @@ void fixture_start(struct engine_fixture *fixture, struct fixture_call *call, co
     } else {
         call->started = true;
         call->ends = fixture->ends_calls;
-        if (fixture->fail_at >= 0) {
-            heap_fail_at(fixture->fail_at);
+        if (fixture->fail_at > 0) {
+            heap_fail_at(fixture->fail_at - 1);
         }
         if (call_start(&call->call, fixture->now_us) != CALL_LATER) {
             take_answer(call);

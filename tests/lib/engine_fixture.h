@@ -13,7 +13,7 @@ struct engine_fixture {
     unsigned turns;  /* engine_turn was called so many times */
     uint64_t origin; /* the connection whose calls are started */
     bool ends_calls; /* as soon as they are answered, as the daemon does */
-    long fail_at;    /* of the next call's allocations, this one fails (heap.h) */
+    long fail_at;    /* of the next call's allocations, this one fails, counted from 1; 0: none */
 };
 
 void engine_fixture_open(struct engine_fixture *fixture, const char *yaml);

@@ -205,10 +205,10 @@ static void test_without_memory(void **state)
     unsigned failures = 0;
     for (long count = 0; failed; count++) {
         struct fixture_call call;
-        bed.fixture.fail_at = count;
+        bed.fixture.fail_at = count + 1;
         fixture_start(&bed.fixture, &call, "load",
                       "['person', [1, 5], 'one', {'query': {'select': []}}]");
-        bed.fixture.fail_at = -1;
+        bed.fixture.fail_at = 0;
         far_home_finish(&bed.home, &call);
         failed = heap_failed() != 0;
         heap_fail_at(-1);

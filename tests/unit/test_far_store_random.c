@@ -276,9 +276,9 @@ static unsigned fail_each(struct far_pair *pair, const char *method, const char 
     bool failed = true;
     for (long count = 0; failed; count++) {
         struct fixture_call call;
-        pair->far.fail_at = count;
+        pair->far.fail_at = count + 1;
         fixture_start(&pair->far, &call, method, params);
-        pair->far.fail_at = -1;
+        pair->far.fail_at = 0;
         far_home_finish(&pair->home, &call);
         failed = heap_failed() != 0;
         heap_fail_at(-1);

@@ -487,9 +487,9 @@ static void test_without_memory(void **state)
                                    i == 2 ? "['skill', [{'id': 2, 'code': 'q'}, {'id': 3}]]"
                                           : "['skill', [{'id': 2}, {'id': 3}]]"));
             }
-            pair.far.fail_at = count;
+            pair.far.fail_at = count + 1;
             fixture_start(&pair.far, &call, calls[i][0], calls[i][1]);
-            pair.far.fail_at = -1;
+            pair.far.fail_at = 0;
             far_home_finish(&pair.home, &call);
             failed = heap_failed() != 0;
             heap_fail_at(-1);

@@ -87,7 +87,7 @@ static void answer(int peer, const struct buffer *command)
     if (begins(command, "*2\r\n$5\r\nHELLO")) {
         say(peer, "%0\r\n", 4);
     } else if (begins(command, "*1\r\n$4\r\nPING") || begins(command, "*2\r\n$4\r\nINFO") ||
-               begins(command, "*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING")) {
+               begins(command, "*4\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING")) {
         say(peer, "+OK\r\n", 5);
     } else {
         f.heard_count++;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "layers/engine/engine.h"
+#include "layers/redis/redis.h"
 #include "protocol/base/check.h"
 #include "tests/lib/schema_fixture.h"
 
@@ -27,6 +28,39 @@ static int use(struct engine *engine, const char *text, struct error *error)
     int status = engine_use_schema(engine, schema, error);
     schema_put(schema);
     return status;
+}
+
+static uint64_t clock_us(void)
+{
+    return 1;
+}
+
+static void enter(void *context)
+{
+    (void)context;
+}
+
+static void log_nothing(void *context, const char *event, const char *home, const char *text,
+                        bool bad)
+{
+    (void)context;
+    (void)event;
+    (void)home;
+    (void)text;
+    (void)bad;
+}
+
+/* Two homes that are never opened. */
+static struct redis *make_homes(uv_loop_t *loop)
+{
+    static const struct home_options options[] = {
+        {.name = "main", .is_unix = true, .host = "nowhere", .timeout_us = 1000000},
+        {.name = "other", .is_unix = true, .host = "nowhere", .timeout_us = 1000000}};
+    const struct home_world world = {
+        .loop = loop, .clock_us = clock_us, .enter = enter, .log = log_nothing};
+    struct redis *redis = redis_create(options, ARRAY_COUNT(options), &world);
+    assert_non_null(redis);
+    return redis;
 }
 
 static void layers_stay(void **state)
@@ -62,6 +96,10 @@ static void layers_stay(void **state)
         struct error error = ERROR_INIT;
         char says[200];
         assert_non_null(engine);
+        uv_loop_t loop;
+        assert_int_equal(uv_loop_init(&loop), 0);
+        struct redis *redis = make_homes(&loop);
+        engine_use_redis(engine, redis);
         assert_int_equal(use(engine, before, &error), 0);
         int status = use(engine, cases[i].text, &error);
         if (cases[i].changes == NULL) {
@@ -77,6 +115,8 @@ static void layers_stay(void **state)
         while (engine_turn(engine, 1)) {
         }
         engine_free(engine);
+        redis_free(redis);
+        assert_int_equal(uv_loop_close(&loop), 0);
     }
 }
 

@@ -91,6 +91,9 @@ static inline unsigned redis_index_count(const struct redis_store *store)
     return store->resource->redis->only_relata ? store->resource->index_count : 0;
 }
 
+/* The home of this name, or NULL. */
+struct home *redis_home(const struct redis *redis, const char *name);
+
 struct redis_store *redis_store_get(struct redis_store *store);
 void redis_store_put(struct redis_store *store);
 

@@ -192,23 +192,25 @@ static int create_one(struct writing *writing, struct reader *in)
 static int find_for_upsert(struct writing *writing, const struct record **old)
 {
     struct store *store = writing->store;
+    const struct identity *identity = writing->identity;
+    const struct field_list *fields =
+        identity != NULL ? &identity->fields : &writing->resource->primary_key;
     *old = NULL;
-    if (writing->identity == NULL) {
-        if (!draft_key(writing, &writing->resource->primary_key)) {
-            return key_missing(writing, &writing->resource->primary_key);
-        }
+    if (!draft_key(writing, fields)) {
+        return key_missing(writing, fields);
+    }
+    if (writing->key.failed) {
+        return no_memory(writing);
+    }
+    if (identity == NULL) {
         *old = store->ops->find(store, writing->key.bytes, writing->key.size);
         return 0;
     }
-    if (!draft_key(writing, &writing->identity->fields)) {
-        return key_missing(writing, &writing->identity->fields);
-    }
-    *old =
-        store->ops->find_identity(store, writing->identity, writing->key.bytes, writing->key.size);
+    *old = store->ops->find_identity(store, identity, writing->key.bytes, writing->key.size);
     if (*old != NULL && other_primary_key(writing, *old)) {
         error_set(&writing->call->error, CODE_CONFLICT,
                   "%s: the record that identity %s finds has another primary key",
-                  writing->resource->name, writing->identity->name);
+                  writing->resource->name, identity->name);
         error_resource(&writing->call->error, writing->resource->name);
         return -CODE_CONFLICT;
     }

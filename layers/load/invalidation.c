@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "layers/query/plan.h"
 #include "protocol/base/buffer.h"
 
 static bool bit_test(const uint64_t *bits, unsigned position)
@@ -125,36 +126,61 @@ static bool same_list(const struct field_list *a, const struct field_list *b)
            memcmp(a->fields, b->fields, a->count * sizeof a->fields[0]) == 0;
 }
 
-/* Where every write to it changes the sets of its indexes, and these are heard of. */
-static bool told_by_index(const struct resource *resource)
+/* The way on which the loader finds records that are at home elsewhere: the plan's
+ * first that leads there. NULL where it reads none itself, or may take another. */
+static const struct access *way_of(const struct relation *relation)
 {
-    return resource->redis != NULL && resource->redis->only_relata && !resource->redis->resident;
+    const struct plan *plan = relation->spec.plan;
+    for (unsigned i = 0; plan != NULL && i < plan->access_count; i++) {
+        const struct access *way = &plan->accesses[i];
+        if (access_leads(way)) {
+            return way->in_position < 0 ? way : NULL;
+        }
+    }
+    return NULL;
+}
+
+/* Whether notices of an index, or of an identity, are of what the loader read. */
+static bool is_read(const struct access *way, const struct field_list *named)
+{
+    bool by_key = way != NULL && way->kind == ACCESS_POINTS && way->identity == NULL;
+    return way == NULL || (!by_key && named != NULL && named->fields[0] == way->fields->fields[0]);
+}
+
+/* Whether whatever joins one of the fields' keys is heard of by what the loader read. */
+static bool is_told(const struct access *way, const struct resource *resource,
+                    const struct field_list *fields)
+{
+    bool kept =
+        resource->redis != NULL && resource->redis->only_relata && !resource->redis->resident;
+    if (!kept || way == NULL) {
+        return false;
+    }
+    return way->kind == ACCESS_RANGES ? way->fields->fields[0] == fields->fields[0]
+                                      : same_list(way->fields, fields);
 }
 
 /* A foreign write, of which old or new is not known. */
 static void affect_unknown(struct relation *relation, const struct write_event *event,
-                           const struct field_list *fields)
+                           const struct field_list *fields, const struct access *way)
 {
     const struct field_list *named = event->named;
-    bool whole = named != NULL && same_list(named, fields);
-    if (event->of_index && (named == NULL || named->fields[0] != fields->fields[0])) {
-        return;
-    }
-    if (whole) {
+    if (named != NULL && same_list(named, fields)) {
         relation_invalidate(relation, event->key, event->key_size);
-    } else if (event->of_index || event->old_unknown || !told_by_index(event->resource)) {
+    } else if (event->of_index ? is_read(way, named)
+                               : event->old_unknown || !is_told(way, event->resource, fields)) {
         relation_invalidate(relation, NULL, 0);
     }
     /* Else the old record told whom it leaves, and the index tells whom it joins. */
 }
 
 static void affect_both(struct relation *relation, const struct write_event *event,
-                        const struct field_list *fields)
+                        const struct field_list *fields, const struct access *way)
 {
     affect_named(relation, event->resource, fields, event->old);
     affect_named(relation, event->resource, fields, event->new);
     if (event->old_unknown || event->new_unknown) {
-        affect_unknown(relation, event, fields);
+        affect_unknown(relation, event, fields, way);
     }
 }
 
@@ -184,8 +210,10 @@ static bool source_changed(const struct relationship *relationship, const struct
 
 static void on_source(struct relation *relation, const struct write_event *event)
 {
-    if (relation->relationship->manual && source_changed(relation->relationship, event)) {
-        affect_both(relation, event, &event->resource->primary_key);
+    /* The source itself was read by its key; its indexes say nothing new. */
+    if (relation->relationship->manual && !event->of_index &&
+        source_changed(relation->relationship, event)) {
+        affect_both(relation, event, &event->resource->primary_key, NULL);
     }
 }
 
@@ -194,7 +222,7 @@ static void on_join_destination(struct relation *relation, const struct write_ev
     if (relation->relationship->through != NULL) {
         relation_invalidate(relation, NULL, 0);
     } else {
-        affect_both(relation, event, &relation->relationship->destination_fields);
+        affect_both(relation, event, &relation->relationship->destination_fields, way_of(relation));
     }
 }
 
@@ -227,7 +255,7 @@ static void on_outside_write(struct relation *relation, const struct write_event
         if (dependency->fields.count == 0) {
             relation_invalidate(relation, NULL, 0);
         } else {
-            affect_both(relation, event, &dependency->fields);
+            affect_both(relation, event, &dependency->fields, NULL);
         }
     }
     bool none = relationship->has_dependencies && relationship->dependency_count == 0;
@@ -245,7 +273,7 @@ static void on_destination(struct relation *relation, const struct write_event *
         return;
     case LOADER_FILTER:
         if (filter_names_source(relation->relationship, &fields)) {
-            affect_both(relation, event, &fields);
+            affect_both(relation, event, &fields, way_of(relation));
         } else {
             relation_invalidate(relation, NULL, 0);
         }
@@ -279,7 +307,8 @@ void invalidation_on_write(struct relation *relation, const struct write_event *
         on_source(relation, event);
     }
     if (event->resource == relationship->through) {
-        affect_both(relation, event, &relationship->through_source);
+        affect_both(relation, event, &relationship->through_source,
+                    &relation->spec.plan->through->source);
     }
     if (event->resource == relationship->destination) {
         on_destination(relation, event);

@@ -79,6 +79,14 @@ struct plan {
     uint16_t path_count; /* of the keys */
 };
 
+/* Whether it leads to records that are at home elsewhere: there is no scan there, and
+ * an index leads there only from an equal value of its first field. */
+static inline bool access_leads(const struct access *access)
+{
+    return access->kind == ACCESS_POINTS ||
+           (access->kind == ACCESS_RANGES && access->equal_count > 0);
+}
+
 /* Whether the access gives records in the whole order. */
 static inline bool access_fully_ordered(const struct access *access, const struct plan *plan)
 {

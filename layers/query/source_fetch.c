@@ -59,13 +59,6 @@ static int fetch_bound(struct source *source, struct walk *walk)
     return fetch_start(fetch, source->eval->error);
 }
 
-/* An index leads there only from an equal value of its first field. */
-static bool leads(const struct access *access)
-{
-    return access->kind == ACCESS_POINTS ||
-           (access->kind == ACCESS_RANGES && access->equal_count > 0);
-}
-
 /* The best way by the plan's own order: nothing can be estimated from here. */
 static int fetch_plainly(struct source *source, const struct search_input *input)
 {
@@ -76,7 +69,7 @@ static int fetch_plainly(struct source *source, const struct search_input *input
     }
     for (unsigned i = 0; i < plan->access_count; i++) {
         const struct access *access = &plan->accesses[i];
-        if (!leads(access)) {
+        if (!access_leads(access)) {
             continue;
         }
         switch (walk_bind(&source->walk, access, source->values, source->spec->join, input->key,
@@ -245,7 +238,7 @@ static int fetch_through(struct source *source, const struct search_input *input
     case WALK_FAILED:
         return source_lacks_memory(source);
     }
-    if (!leads(access)) {
+    if (!access_leads(access)) {
         return refuse(source);
     }
     source->kind = SOURCE_FETCH;

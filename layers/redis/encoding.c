@@ -144,7 +144,7 @@ static void blame(struct reading *reading, const struct field *field, int status
     describe_name(reading, name);
     if (field == NULL) {
         error_prefix(reading->error, "%s in Redis: ", name);
-    } else if (field->stored_as == NULL) {
+    } else if (field->stored_as == NULL || strcmp(field->stored_as, field->name) == 0) {
         error_prefix(reading->error, "%s in Redis: %s.%s: ", name, reading->resource->name,
                      field->name);
     } else {

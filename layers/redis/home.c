@@ -544,8 +544,15 @@ bool home_is_current(const struct home *home, enum home_lane lane)
 bool home_is_up(const struct home *home, enum home_lane lane, uint16_t slot, uint64_t *lost_us)
 {
     const struct home_node *node = home_owner(home, slot);
-    *lost_us = node != NULL ? node->lines[lane].lost_us : home->lost_us;
-    return node != NULL && link_is_up(&node->lines[lane].link) && !home->closing;
+    if (node == NULL) {
+        *lost_us = home->lost_us;
+        return false;
+    }
+    const struct home_line *line = &node->lines[lane];
+    bool up = link_is_up(&line->link);
+    /* A link's commands end just before on_down notes that it was lost. */
+    *lost_us = !up && line->up_us != 0 ? home_now(home) : line->lost_us;
+    return up && !home->closing;
 }
 
 uint16_t home_node_count(const struct home *home)

@@ -17,7 +17,7 @@
  * configuration. It keeps the links (link.h), connects again with backoff, sends
  * each command to the node that has its slot, follows MOVED and ASK, waits out
  * TRYAGAIN, keeps the map of slots (asked for again on MOVED, after a lost link,
- * and every second), and tells what is to be believed.
+ * and twice a second), and tells what is to be believed.
  *
  * For each node there are up to three links, "lanes": one that tracks what it reads
  * (for near-caches, and for writes); where anybody asked for prefixes, one that

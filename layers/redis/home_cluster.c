@@ -14,7 +14,7 @@
  * MOVED names knows best. */
 
 enum {
-    MAP_EVERY_US = 1000 * 1000,
+    MAP_EVERY_US = 500 * 1000,  /* what others write in a slot that moved is to show within 1 s */
     MAP_SILENT_US = 300 * 1000, /* then another node is asked */
     MAP_PAUSE_US = 100 * 1000,  /* between two questions, whatever happens */
     GUEST_US = 2 * 1000 * 1000,

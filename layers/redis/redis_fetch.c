@@ -172,6 +172,8 @@ static int give_identities(struct fetching *fetching)
         const struct record *record = fetch->records[i];
         if (record != NULL && is_meant(fetching, i, record)) {
             records[fetching->asked_by[i]] = record;
+        } else {
+            redis_doubt(fetching->store, fetching->keys[i].bytes, fetching->keys[i].size);
         }
         if (errors != NULL) {
             errors[fetching->asked_by[i]] = fetch->errors[i];
@@ -235,8 +237,11 @@ static int give_ranges(struct fetching *fetching)
         const struct record *record = fetch->records[i];
         if (record != NULL && is_meant(fetching, i, record)) {
             fetch->records[kept++] = record;
-        } else if (error == NULL) {
-            remove_stale(fetching, i, now_ms);
+        } else {
+            redis_doubt(fetching->store, fetching->keys[i].bytes, fetching->keys[i].size);
+            if (error == NULL) {
+                remove_stale(fetching, i, now_ms);
+            }
         }
     }
     fetch->count = kept;

@@ -4,6 +4,7 @@
 #include "layers/hash_table.h"
 #include "layers/redis/encoding.h"
 #include "layers/redis/home.h"
+#include "layers/redis/key_set.h"
 #include "layers/redis/near_cache.h"
 #include "layers/redis/redis.h"
 #include "layers/redis/write_locks.h"
@@ -25,6 +26,8 @@ struct redis {
     void (*closed)(void *context);
     void *closed_context;
 };
+
+enum { DOUBTS_MAX = 10000 };
 
 /* Whether the indexes and claims of a resource are whole in Redis (index_built.c). */
 enum built_state { BUILT_UNKNOWN, BUILT_ASKING, BUILT_KNOWN };
@@ -52,6 +55,8 @@ struct redis_store {
     struct hash_table echoes; /* primary keys that were just written from here, and whose
                                  notice is on its way */
     struct list echoes_in_order;
+    struct key_set doubts;    /* primary keys that a set or a claim named, and that did not
+                                 bear it: their next notice may mean anything */
     struct resident *resident;
     struct write_locks locks; /* unsettled keys */
     enum built_state built;
@@ -136,6 +141,10 @@ void redis_publish(struct redis_store *store, struct write_event *event);
 enum { ECHOES_MAX = 1 << 16 };
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size);
 void redis_drop_echoes(struct redis_store *store);
+
+/* A set of an index, or a claim, names the key, and its record does not bear it: it
+ * may be just about to. */
+void redis_doubt(struct redis_store *store, const uint8_t *key, size_t size);
 
 /* ---- redis_read.c: the loaders ---- */
 
@@ -227,6 +236,9 @@ void resident_wait(struct redis_store *store, struct resident_waiter *waiter);
 /* A write from here is done: the record as it is stored now, or NULL. */
 void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
                     const struct record *record);
+/* A write from here has read the record: notices come a little later than answers. */
+void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
+                   const struct record *record);
 void resident_notice(struct redis_store *store, const uint8_t *key, size_t size);
 void resident_lost(struct redis_store *store);
 /* At the end of each turn: a load that failed is begun again after a while. */

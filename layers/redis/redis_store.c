@@ -30,6 +30,7 @@ void redis_store_put(struct redis_store *store)
     }
     CHECK(store->closed);
     redis_drop_echoes(store);
+    key_set_release(&store->doubts);
     hash_table_release(&store->echoes);
     write_locks_release(&store->locks);
     if (store->cache != NULL) {
@@ -175,6 +176,10 @@ static void key_changed(struct redis_store *store, const uint8_t *key, size_t si
 {
     bool known;
     const struct record *old = last_known(store, key, size, &known);
+    if (key_set_take(&store->doubts, key, size)) {
+        old = NULL;
+        known = false;
+    }
     store->counters.invalidations +=
         near_cache_drop(store->cache, key, size, store->redis->engine.world->sequence);
     coalescer_overtake(store->redis->engine.coalescer, &store->records, key, size);
@@ -289,6 +294,7 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
         store->counters.invalidations +=
             near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
         redis_drop_echoes(store);
+        key_set_clear(&store->doubts);
         all_changed(store, WRITE_FOREIGN);
     }
 }
@@ -306,6 +312,7 @@ static void on_lost(struct home_listener *listener, enum home_lane lane)
         resident_lost(store);
     } else {
         redis_drop_echoes(store);
+        key_set_clear(&store->doubts);
         if (store->resource->redis->stale_if_error_us == 0) {
             near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
         }
@@ -403,6 +410,30 @@ void redis_drop_echoes(struct redis_store *store)
     while (!list_empty(&store->echoes_in_order)) {
         remove_echo(store, CONTAINER_OF(store->echoes_in_order.next, struct echo, link));
     }
+}
+
+/* ---- Doubts ----
+ *
+ * Members of index sets, and claims, are there before the record is set. Who reads in
+ * between is told of a record that does not bear it yet, and what is cached of that
+ * lacks the record: no set will tell of it any more, so the record's own notice has to. */
+
+void redis_doubt(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    bool known;
+    redis_known(store, key, size, &known);
+    if (known && key_set_count(&store->doubts) < DOUBTS_MAX &&
+        key_set_add(&store->doubts, key, size)) {
+        return;
+    }
+    /* It may have been set since it was read. */
+    struct write_event event = {.cause = WRITE_FOREIGN,
+                                .old_unknown = true,
+                                .new_unknown = true,
+                                .named = &store->resource->primary_key,
+                                .key = key,
+                                .key_size = size};
+    redis_publish(store, &event);
 }
 
 /* ---- The face of a store ---- */
@@ -508,6 +539,7 @@ struct store *redis_store_open(struct redis *redis, const struct resource *resou
     store->listener =
         (struct home_listener){.on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
     list_init(&store->built_waiters);
+    key_set_init(&store->doubts);
     hash_table_init(&store->echoes);
     list_init(&store->echoes_in_order);
     write_locks_init(&store->locks);

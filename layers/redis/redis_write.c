@@ -249,6 +249,10 @@ static void on_read(struct home_command *command, const struct home_answer *answ
         view->record = view->stored.record;
         view->known = true;
         view->wanted = false;
+        if (status == 0 && tx->store->table != NULL) {
+            /* Whoever asked may learn of it before its notice comes. */
+            resident_seen(tx->store, view->key, view->key_size, view->record);
+        }
     }
     tx_returned(tx);
 }

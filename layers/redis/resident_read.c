@@ -125,7 +125,17 @@ static void apply(struct redis_store *store, const uint8_t *key, size_t size,
 void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
                     const struct record *record)
 {
-    apply(store, key, size, record, 1);
+    if (store->resident != NULL) { /* else it was closed meanwhile */
+        apply(store, key, size, record, 1);
+    }
+}
+
+void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
+                   const struct record *record)
+{
+    if (store->resident != NULL) {
+        apply(store, key, size, record, 0);
+    }
 }
 
 /* ---- Values that do not fit ---- */

@@ -57,9 +57,9 @@ static int read_back(struct arena *arena, const struct buffer *reply, struct sto
                      struct record **record)
 {
     struct error error = ERROR_INIT;
-    int status =
-        encoding_read(&resource, key, sizeof(key), resp_reader_of(reply->bytes, reply->size), arena,
-                      value, record, &error);
+    int status = encoding_read(&resource, key, sizeof(key),
+                               resp_reader_of(reply->bytes, reply->size), arena, value, &error);
+    *record = value->record;
     CHECK(status == 0 || (status == -CODE_INVALID_VALUE && error.message[0] != '\0'));
     return status;
 }

@@ -306,7 +306,7 @@ class Docs(redis_server.RedisCase):
         self.addCleanup(self.end_page)
         text = "set -e\n" + self.at_home(block.text, redis).replace(
             " &\n", " >log 2>&1 &\necho $! >pid\n"
-            "until grep -q event=ready log; do kill -0 $!; sleep 0.02; done\n")
+            "until grep -qs event=ready log; do kill -0 $!; sleep 0.02; done\n")
         printed = self.run_command(block, "bash", "-c", text)
         if block.page == "README.md":
             self.check_readme(block, printed)

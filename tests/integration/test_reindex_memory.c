@@ -112,7 +112,7 @@ static int setup(void **state)
     struct home_world world = {
         .loop = &f->loop, .clock_us = clock_us, .enter = on_enter, .log = on_log};
     f->redis = redis_create(&options, 1, &world);
-    f->engine = (struct engine_fixture){.limits = LIMITS_DEFAULT};
+    f->engine = (struct engine_fixture){.limits = LIMITS_DEFAULT, .origin = 1, .fail_at = -1};
     f->engine.engine = engine_create(&f->engine.limits);
     engine_use_clock(f->engine.engine, clock_us);
     engine_use_redis(f->engine.engine, f->redis);
@@ -161,7 +161,10 @@ static bool begins_with(const char *text, const char *with)
 /* The links are up, and all notices of what was done before have come. */
 static void wait_ready(struct world_fixture *f)
 {
+    uint64_t until_us = clock_us() + PATIENCE_US;
     for (bool ready = false; !ready;) {
+        assert_true(clock_us() < until_us);
+        turn(f);
         char *answer = ask(f, "get", "['person', 1, {'fresh': true}]");
         ready = answer[0] == '{';
         free(answer);

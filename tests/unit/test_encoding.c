@@ -280,6 +280,10 @@ static void names_in_redis_are_the_schema_s(void **state)
         "rep:1 in Redis: rep.name (there \"Full Name\"): expected a string, got text that is not "
         "UTF-8");
     assert_string_equal(f.error.field, "name");
+    /* As a schema has it where the name is no other. */
+    stored_as(&f, 3, "name");
+    bad(&f, read_hash(&f, WORDS("name", "\xff")),
+        "rep:1 in Redis: rep.name: expected a string, got text that is not UTF-8");
     close_world(&f);
 }
 

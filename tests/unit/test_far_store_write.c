@@ -294,7 +294,7 @@ static void change(const char *resource, const char *near_method, const char *pa
             face = *place;
         }
     }
-    assert_non_null(place);
+    CHECK(place != NULL);
     *place = far_home_table(&pair.home, resource); /* for the length of the call */
     pair.far.origin = 9;
     char *answer = fixture_call(&pair.far, near_method, params);

@@ -374,10 +374,144 @@ static void test_same_as_one_by_one(void **state)
     assert_true(agains > WORLDS && writes > WORLDS * WINDOWS / 2);
 }
 
+/* ---- What goes wrong ---- */
+
+enum { BAD_ROUNDS = 400, PAIRS = 6 };
+
+/* Skills 2n and 2n + 1 are only written together: both are there or none is. */
+static void ask_pair(struct far_pair *pair, struct asked *one)
+{
+    static const char *const formats[] = {
+        "['skill', [{'id': %u, 'code': 'p%u'}, {'id': %u, 'code': 'q%u'}]]",
+        "['skill', [{'id': %u, 'code': 'p%u'}, {'id': %u, 'code': 'q%u'}]]",
+        "['skill', [%u, 1000%u, %u, 1000%u]]",
+    };
+    static const char *const methods[] = {"create_many", "upsert_many", "destroy_many"};
+    unsigned kind = (unsigned)random_below(&pair->random, ARRAY_COUNT(methods));
+    unsigned number = (unsigned)random_below(&pair->random, PAIRS);
+    /* Codes of two pairs are the same now and then, which is a conflict. */
+    unsigned code = number / 2;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(one->params, sizeof(one->params), formats[kind], 2 * number, code, 2 * number + 1,
+             code);
+#pragma GCC diagnostic pop
+    one->method = methods[kind];
+    pair->far.origin = 1 + random_below(&pair->random, 3);
+    fixture_start(&pair->far, &one->call, one->method, one->params);
+}
+
+static void check_pairs(struct far_pair *pair)
+{
+    struct store *table = far_home_table(&pair->home, "skill");
+    for (unsigned i = 0; i < PAIRS; i++) {
+        const uint8_t keys[] = {(uint8_t)(2 * i), (uint8_t)(2 * i + 1)}; /* small integers */
+        bool first = table->ops->find(table, &keys[0], 1) != NULL;
+        bool second = table->ops->find(table, &keys[1], 1) != NULL;
+        assert_int_equal(first, second);
+    }
+}
+
+/* Callers leave, are late, the home fails, others are faster. */
+static void test_whole_or_not(void **state)
+{
+    (void)state;
+    struct far_pair pair;
+    unsigned done = 0, late = 0;
+    far_pair_open(&pair, "far store, whole or not");
+    far_home_move(&pair.home, "skill");
+    far_home_move(&pair.home, "person");
+    pair.home.failing = 5;
+    pair.home.again = 20;
+    for (unsigned round = 0; round < BAD_ROUNDS; round++) {
+        size_t count = 1 + (size_t)random_below(&pair.random, CALLS_MAX);
+        for (size_t i = 0; i < count; i++) {
+            ask_pair(&pair, &asked[i]);
+            go_on(&pair);
+            check_pairs(&pair);
+        }
+        for (size_t i = 0; i < count; i++) {
+            if (random_below(&pair.random, 4) == 0 && !asked[i].call.finished) {
+                fixture_end(&asked[i].call);
+                asked[i].call.finished = true;
+            }
+            go_on(&pair);
+        }
+        if (random_below(&pair.random, 4) == 0) {
+            pair.far.now_us += 31000000;
+        }
+        finish(&pair, count);
+        for (size_t i = 0; i < count; i++) {
+            const char *answer = asked[i].call.answer;
+            done += answer != NULL && strcmp(answer, "2") == 0;
+            late += answer != NULL && strstr(answer, "timeout") != NULL;
+            fixture_end(&asked[i].call);
+        }
+        check_pairs(&pair);
+    }
+    assert_true(done > BAD_ROUNDS / 2 && late > 0);
+    far_pair_close(&pair);
+}
+
+/* Allocation 0, 1, 2, ... of each write fails, until none is left that could: it is
+ * done or it is not, and the next one finds all in order. */
+static void test_without_memory(void **state)
+{
+    static const char *const calls[][3] = {
+        {"create_many", "['skill', [{'id': 2, 'code': 'p'}, {'id': 3, 'code': 'q'}]]", "2"},
+        {"upsert_many", "['skill', [{'id': 2, 'code': 'r'}, {'id': 3, 'code': 's'}]]", "2"},
+        {"upsert",
+         "['skill', {'id': 2, 'code': 'q', 'team_id': 1}, {'identity': 'code', 'select': []}]",
+         "{\"id\":2}"},
+        {"update", "['person', 1, {'level': 2}, {'if': 'exists(tickets, id == 1)', 'select': []}]",
+         "{\"id\":1}"},
+        {"update", "['ticket', 1, {'priority': 2}, {'if': 'person.level < 9', 'select': []}]",
+         "{\"id\":1}"},
+        {"destroy_many", "['skill', [2, 3, 4]]", "2"},
+    };
+    (void)state;
+    struct far_pair pair;
+    far_pair_open(&pair, "far store, writes without memory");
+    far_home_move(&pair.home, "skill");
+    far_home_move(&pair.home, "person");
+    far_home_move(&pair.home, "ticket");
+    free(far_home_call(&pair.home, "create", "['person', {'id': 1, 'level': 1}]"));
+    free(far_home_call(&pair.home, "create", "['ticket', {'id': 1, 'person_id': 1}]"));
+    for (size_t i = 0; i < ARRAY_COUNT(calls); i++) {
+        bool failed = true;
+        for (long count = 0; failed; count++) {
+            struct fixture_call call;
+            free(far_home_call(&pair.home, "destroy_many", "['skill', [2, 3]]"));
+            if (i == 1 || i == 2 || i == 5) {
+                free(far_home_call(&pair.home, "create_many",
+                                   i == 2 ? "['skill', [{'id': 2, 'code': 'q'}, {'id': 3}]]"
+                                          : "['skill', [{'id': 2}, {'id': 3}]]"));
+            }
+            pair.far.fail_at = count;
+            fixture_start(&pair.far, &call, calls[i][0], calls[i][1]);
+            pair.far.fail_at = -1;
+            far_home_finish(&pair.home, &call);
+            failed = heap_failed() != 0;
+            heap_fail_at(-1);
+            bool lacks = strstr(call.answer, "overloaded") || strstr(call.answer, "answer_bytes");
+            if (!lacks && strcmp(call.answer, calls[i][2]) != 0) {
+                fail_msg("%s %s answers %s without allocation %ld", calls[i][0], calls[i][1],
+                         call.answer, count);
+            }
+            assert_true(failed || !lacks);
+            fixture_end(&call);
+            check_pairs(&pair);
+        }
+    }
+    far_pair_close(&pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_as_one_by_one),
+        cmocka_unit_test(test_whole_or_not),
+        cmocka_unit_test(test_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,79 @@
+#include "layers/redis/key_set.h"
+
+#include <string.h>
+
+#include "protocol/base/check.h"
+#include "protocol/base/hash.h"
+#include "protocol/base/heap.h"
+
+struct member {
+    struct hash_table_node node;
+    size_t size;
+    uint8_t bytes[];
+};
+
+void key_set_init(struct key_set *set)
+{
+    hash_table_init(&set->keys);
+}
+
+void key_set_release(struct key_set *set)
+{
+    key_set_clear(set);
+    hash_table_release(&set->keys);
+}
+
+static struct member *find(const struct key_set *set, const uint8_t *key, size_t size)
+{
+    if (set->keys.count == 0) {
+        return NULL;
+    }
+    struct hash_table_node *node = hash_table_find(&set->keys, hash_bytes(key, size));
+    for (; node != NULL; node = hash_table_next(node)) {
+        struct member *member = CONTAINER_OF(node, struct member, node);
+        if (member->size == size && memcmp(member->bytes, key, size) == 0) {
+            return member;
+        }
+    }
+    return NULL;
+}
+
+bool key_set_add(struct key_set *set, const uint8_t *key, size_t size)
+{
+    if (find(set, key, size) != NULL) {
+        return true;
+    }
+    struct member *member = heap_alloc(sizeof *member + size);
+    if (member == NULL) {
+        return false;
+    }
+    member->size = size;
+    memcpy(member->bytes, key, size);
+    hash_table_insert(&set->keys, &member->node, hash_bytes(key, size));
+    return true;
+}
+
+static void remove_member(struct key_set *set, struct member *member)
+{
+    hash_table_remove(&set->keys, &member->node);
+    heap_free(member);
+}
+
+bool key_set_take(struct key_set *set, const uint8_t *key, size_t size)
+{
+    struct member *member = find(set, key, size);
+    if (member == NULL) {
+        return false;
+    }
+    remove_member(set, member);
+    return true;
+}
+
+void key_set_clear(struct key_set *set)
+{
+    for (size_t i = 0; set->keys.count > 0 && i <= set->keys.mask; i++) {
+        while (set->keys.buckets[i] != NULL) {
+            remove_member(set, CONTAINER_OF(set->keys.buckets[i], struct member, node));
+        }
+    }
+}

@@ -1,0 +1,304 @@
+"""What a daemon keeps of records that are at home in Redis: how few commands reads take,
+what bounds the near-cache, and what goes on while Redis is away."""
+
+import json
+import os
+import threading
+import time
+import unittest
+
+import msgpack
+
+import redis_server
+import relata_test
+from relata_test import Refused, wait_until
+
+SLOW = 10 if os.environ.get("RELATA_SANITIZE") else 1
+
+
+def schema(name="page", encoding="hash", more="", **redis):
+    redis = {"use": "main", "key": f"{name}:{{id}}", "encoding": encoding, **redis}
+    return (f"version: 1\nresources:\n  {name}:\n    layer: redis\n    redis: {json.dumps(redis)}\n"
+            f"    fields: {{id: integer, text: string}}\n{more}")
+
+
+class Case(redis_server.RedisCase):
+    def begin(self, text, config="", **home):
+        self.server = self.redis(config=config)
+        self.raw = self.server.client()
+        self.daemon = self.start_relatad(text, {"main": {"url": self.server.url, **home}})
+        self.client = self.daemon.connect()
+
+    def fill(self, count, text="x"):
+        self.raw.pipeline([("HSET", f"page:{key}", "id", key, "text", text)
+                           for key in range(count)])
+
+    def link(self):
+        return self.client.call("stats")["redis"]["main"]
+
+    def counters(self):
+        return self.client.call("stats")["resources"]["page"]
+
+    def commands(self):
+        """How often each command was called."""
+        found = {}
+        for line in self.raw.call("INFO", "commandstats").decode().splitlines():
+            name, _, rest = line.partition(":")
+            if name.startswith("cmdstat_"):
+                found[name[8:]] = int(rest.split(",")[0].split("=")[1])
+        return found
+
+    def asks(self, reads, *params):
+        """The answer, for which so many keys must have been read from Redis."""
+        before = self.commands()
+        answer = self.client.call(*params)
+        after = self.commands()
+        for name in ("hgetall", "pttl"):
+            self.assertEqual(after.get(name, 0) - before.get(name, 0), reads, name)
+        return answer
+
+    def changes(self, key, expected):
+        """Waits until the answer is this, as it must be within a second."""
+        begun = time.monotonic()
+        wait_until(lambda: self.client.call("get", "page", key) == expected, f"{expected}")
+        self.assertLess(time.monotonic() - begun, 1 * SLOW)
+
+
+class Few(Case):
+    KEYS = 10000
+    CONNECTIONS = 50
+
+    def get_all(self, clients):
+        """Each connection gets its own keys, all sent at once."""
+        each = self.KEYS // len(clients)
+
+        def ask(number):
+            client = clients[number]
+            keys = range(number * each, (number + 1) * each)
+            client.send(b"".join(relata_test.request(key, "get", "page", key) for key in keys))
+            self.answers.update(client.receive_answers(each))
+        self.answers = {}
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(clients))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(self.answers, {key: (None, {"id": key, "text": "x"})
+                                        for key in range(self.KEYS)})
+
+    def test_cold_and_warm(self):
+        self.begin(schema())
+        self.fill(self.KEYS)
+        clients = [self.daemon.connect() for _ in range(self.CONNECTIONS)]
+        before = self.link()
+        self.get_all(clients)
+        after = self.link()
+        commands = self.commands()
+        trips = after["round_trips"] - before["round_trips"]
+        print(f"{self.KEYS} cold gets of {self.CONNECTIONS} connections: {trips} round trips")
+        # A thousand keys or fewer go at once, as they come in; pings are few.
+        self.assertLess(trips, self.KEYS // 20)
+        # Each key once, with the time that it has to live.
+        self.assertEqual(commands["hgetall"], self.KEYS)
+        self.assertEqual(commands["pttl"], self.KEYS)
+
+        self.get_all(clients)
+        self.assertEqual({name: count for name, count in self.commands().items()
+                          if name not in ("ping", "info")},
+                         {name: count for name, count in commands.items()
+                          if name not in ("ping", "info")})
+        counters = self.counters()
+        self.assertEqual((counters["records"], counters["hits"], counters["misses"]),
+                         (self.KEYS, self.KEYS, self.KEYS))
+
+    def test_one_key_of_many_connections(self):
+        self.begin(schema())
+        self.fill(1)
+        clients = [self.daemon.connect() for _ in range(self.CONNECTIONS)]
+        before = self.commands()
+        self.server.pause()  # so that all of them wait
+        for client in clients:
+            client.send(relata_test.request(1, "get", "page", 0))
+        time.sleep(0.05)
+        self.server.resume()
+        for client in clients:
+            self.assertEqual(client.receive()[2:], [None, {"id": 0, "text": "x"}])
+        after = self.commands()
+        self.assertEqual(after["pttl"] - before.get("pttl", 0), 1)
+
+
+class Kept(Case):
+    def test_what_is_not_there(self):
+        self.begin(schema())
+        self.assertIsNone(self.asks(1, "get", "page", 1))
+        self.assertIsNone(self.asks(0, "get", "page", 1))
+        self.assertEqual(self.asks(0, "get_many", "page", [1, 1]), [None, None])
+        self.fill(2)
+        self.changes(1, {"id": 1, "text": "x"})
+
+    def test_fresh(self):
+        self.begin(schema())
+        self.fill(2)
+        page = {"id": 1, "text": "x"}
+        self.assertEqual(self.asks(1, "get", "page", 1), page)
+        self.assertEqual(self.asks(1, "get", "page", 1, {"fresh": True}), page)
+        self.assertEqual(self.asks(0, "get", "page", 1), page)
+
+    def test_invalidate(self):
+        self.begin(schema())
+        self.fill(4)
+        self.client.call("get_many", "page", [0, 1, 2, 9])
+        self.assertEqual(self.client.call("invalidate", "page", [1, 3]), 1)
+        self.asks(1, "get", "page", 1)
+        self.assertEqual(self.client.call("invalidate", "page"), 4)
+        self.assertEqual(self.client.call("invalidate", "page"), 0)
+        self.assertEqual(self.counters()["records"], 0)
+
+    def test_bound(self):
+        self.begin(schema(more="    max_bytes: 256KiB\n"))
+        self.fill(2000, "x" * 400)
+        for first in range(0, 2000, 100):
+            keys = list(range(first, first + 100))
+            self.assertEqual([page["id"] for page in self.client.call("get_many", "page", keys)],
+                             keys)
+        wait_until(lambda: self.counters()["bytes"] <= 256 << 10, "the bound")
+        counters = self.counters()
+        self.assertGreater(counters["records"], 100)
+        self.assertGreater(counters["evictions"], 1000)
+
+    def test_ttl(self):
+        self.begin(schema(more="    ttl: 200ms\n"))
+        self.fill(1)
+        self.client.call("get", "page", 0)
+        self.asks(0, "get", "page", 0)
+        time.sleep(0.3)
+        self.asks(1, "get", "page", 0)
+
+    def test_keys_that_expire(self):
+        """Nobody is answered one that has, and never again once it was missed."""
+        self.begin(schema())
+        for life_ms in (30, 200, 500):
+            self.fill(1)
+            self.changes(0, {"id": 0, "text": "x"})
+            begun = time.monotonic()
+            self.raw.call("PEXPIRE", "page:0", life_ms)
+            asked, missed = begun, None
+            while asked < begun + life_ms / 1000 + 0.1:
+                asked = time.monotonic()
+                found = self.client.call("get", "page", 0)
+                if found is None and missed is None:
+                    missed = asked
+                    self.assertGreaterEqual(time.monotonic() - begun, life_ms / 1000 - 0.002)
+                self.assertFalse(found and missed, "it came back")
+            self.assertIsNotNone(missed, "it is answered still")
+        # A write keeps its key's time.
+        self.fill(1)
+        self.raw.call("PEXPIRE", "page:0", 60000)
+        self.client.call("update", "page", 0, {"text": "y"})
+        self.assertGreater(self.raw.call("PTTL", "page:0"), 1000)
+
+
+class Misfits(Case):
+    def test_the_error_names_the_key(self):
+        self.begin(schema(encoding="json"))
+        self.raw.call("SET", "page:1", b'{"id": 1, "text": "x"}')
+        self.raw.call("SET", "page:2", b'{"id": 2, "text": 7}')
+        self.raw.call("SET", "page:3", b"no JSON")
+        self.raw.call("HSET", "page:4", "a", "b")
+        for key in (2, 3, 4):
+            error = self.assert_refused("invalid_value", self.client.call, "get", "page", key)
+            self.assertIn(f"page:{key}", error)
+        error = self.assert_refused("invalid_value", self.client.call, "get_many", "page", [1, 3])
+        self.assertIn("page:3", error)
+
+        self.client.call("hello", {"errors": "map"})
+        answers = self.client.call("get_many", "page", [1, 2, 5, 3])
+        self.assertEqual((answers[0], answers[2]), ({"id": 1, "text": "x"}, None))
+        for key, answer in ((2, answers[1]), (3, answers[3])):
+            self.assertEqual(answer.code, 1)
+            error = msgpack.unpackb(answer.data)
+            self.assertEqual((error["code"], error["details"]["resource"]),
+                             ("invalid_value", "page"))
+            self.assertIn(f"page:{key}", error["message"])
+        self.assertGreaterEqual(self.counters()["misfits"], 6)
+        # It is read again when it is another.
+        self.raw.call("SET", "page:2", b'{"id": 2}')
+        self.changes(2, {"id": 2, "text": None})
+
+
+class Away(Case):
+    def test_stale_if_error(self):
+        self.begin(schema(stale_if_error="1h"), timeout="200ms")
+        self.fill(2)
+        page = {"id": 1, "text": "x"}
+        self.assertEqual(self.client.call("get", "page", 1), page)
+        self.server.stop()
+        self.daemon.wait_for("event=redis_lost")
+        self.assertEqual(self.client.call("get", "page", 1), page)
+        for key, options in ((0, {}), (1, {"fresh": True})):
+            self.assert_refused("unavailable", self.client.call, "get", "page", key, options)
+        self.assertEqual(self.client.call("invalidate", "page", [1]), 1)
+        self.assert_refused("unavailable", self.client.call, "get", "page", 1)
+        self.server.start()
+        wait_until(lambda: self.link()["trusted"], "the link")
+        self.assertIsNone(self.client.call("get", "page", 1))
+
+    def test_unavailable_at_once(self):
+        self.begin(schema())
+        self.fill(2)
+        self.assertEqual(self.link()["state"], "up")
+        self.client.call("get", "page", 1)
+        self.server.kill()
+        self.daemon.wait_for("event=redis_lost")
+        self.assertNotEqual(self.link()["state"], "up")
+        longest = 0
+        for number in range(200):
+            for call in (("get", "page", number), ("get_many", "page", [1, 2]),
+                         ("update", "page", 1, {"text": "y"})):
+                begun = time.monotonic()
+                self.assert_refused("unavailable", self.client.call, *call)
+                longest = max(longest, time.monotonic() - begun)
+        print(f"unavailable after {1000 * longest:.1f} ms at most")
+        self.assertLess(longest, 0.05 * SLOW)
+        # Nothing has piled up.
+        self.assertEqual(self.link()["waiting"], 0)
+        lost = [line for line in self.daemon.lines if "event=redis_" in line]
+        self.assertLess(len(lost), 5, "\n".join(lost))
+        self.server.start()
+        wait_until(lambda: self.link()["state"] == "up", "the link")
+        self.assertIsNone(self.client.call("get", "page", 1))
+
+
+class Refusals(Case):
+    def test_no_tracking(self):
+        """Without CLIENT TRACKING there is no near-cache, and that is said once."""
+        self.begin(schema(), config="user default on nopass ~* &* +@all -client|tracking")
+        self.fill(2)
+        self.assertEqual(self.link()["tracking"], "refused")
+        for _ in range(3):
+            self.asks(1, "get", "page", 1)
+        self.raw.call("HSET", "page:1", "text", "y")
+        self.assertEqual(self.client.call("get", "page", 1), {"id": 1, "text": "y"})
+        self.assertEqual(self.client.call("update", "page", 1, {"text": "z"})["text"], "z")
+        self.assertEqual(self.client.call("get", "page", 1), {"id": 1, "text": "z"})
+        reconnects = self.link()["reconnects"]
+        self.raw.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        wait_until(lambda: self.link()["reconnects"] > reconnects
+                   and self.link()["state"] == "up", "the link")
+        self.assertEqual(self.client.call("get", "page", 1), {"id": 1, "text": "z"})
+        said = [line for line in self.daemon.lines if "tracking" in line]
+        self.assertEqual(len(said), 1, "\n".join(said))
+
+    def test_eviction(self):
+        """Index sets must not be evicted; records may be."""
+        server = self.redis(config="maxmemory 100mb\nmaxmemory-policy allkeys-lru")
+        kept = schema(writers="relata", more="    indexes: [[text]]\n")
+        daemon = relata_test.Daemon(kept, config=f"redis: {{main: {{url: '{server.url}'}}}}\n")
+        self.addCleanup(daemon.remove)
+        with self.assertRaisesRegex(AssertionError, "evicts keys by allkeys-lru"):
+            daemon.start()
+        self.start_relatad(schema(), {"main": server})
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -18,13 +18,8 @@
  * type. So is a hash of which no known field is expected: HMGET does not tell an
  * empty one from none. SET keeps the time to live.
  *
- * Up to Redis 7.0 each command that reads has all keys of the script tracked, not
- * its own: with as many reads as keys the time is their square. So keys that must not
- * be there, and texts, are asked for many at once. Hashes cannot be.
- *
  * Words are taken one by one, so that the time is linear in their number. Only
- * one hash's fields, or 1,000 keys, stand on Lua's stack at once, which holds some
- * 8,000. */
+ * one hash's fields stand on Lua's stack at once, which holds some 8,000. */
 _Static_assert(2 * (FIELDS_MAX + 1) + 2 < 4000, "a hash's words fit on Lua's stack");
 
 /* clang-format off */
@@ -57,43 +52,11 @@ const char encoding_script[] =
     "  end\n"
     "  return there > 0 or call('EXISTS', key) == 1\n"
     "end\n"
-    "local absent, texts = {}, {}\n"
-    "local function put(into, i, value)\n"
-    "  local size = #into + 1\n"
-    "  into[size] = {i, value}\n"
-    "  return size < 1000\n"
-    "end\n"
-    "local function keys_of(list)\n"
-    "  local keys = {}\n"
-    "  for n, one in ipairs(list) do keys[n] = KEYS[one[1]] end\n"
-    "  return keys\n"
-    "end\n"
-    "local function first_there()\n"
-    "  if #absent == 0 or call('EXISTS', unpack(keys_of(absent))) == 0 then return end\n"
-    "  for _, one in ipairs(absent) do\n"
-    "    if call('EXISTS', KEYS[one[1]]) == 1 then return one[1] end\n"
-    "  end\n"
-    "end\n"
-    "local function first_other()\n"
-    "  if #texts == 0 then return end\n"
-    "  local found = call('MGET', unpack(keys_of(texts)))\n"
-    "  for n, one in ipairs(texts) do\n"
-    "    if found[n] ~= one[2] and call('GET', KEYS[one[1]]) ~= one[2] then return one[1] end\n"
-    "  end\n"
-    "end\n"
-    "local function first_wrong(i)\n"
-    "  local there, other = first_there(), first_other()\n"
-    "  absent, texts = {}, {}\n"
-    "  if there and other then return math.min(there, other) end\n"
-    "  return there or other or i\n"
-    "end\n"
-    "local function wrong_until(i)\n"
-    "  local kind, more = word(), true\n"
-    "  if kind == 'none' then more = put(absent, i)\n"
-    "  elseif kind == 'text' then more = put(texts, i, word())\n"
-    "  elseif not hash_is(KEYS[i]) then return first_wrong(i)\n"
-    "  end\n"
-    "  return not more and first_wrong()\n"
+    "local function is_expected(key)\n"
+    "  local kind = word()\n"
+    "  if kind == 'none' then return call('EXISTS', key) == 0 end\n"
+    "  if kind == 'text' then return call('GET', key) == word() end\n"
+    "  return hash_is(key)\n"
     "end\n"
     "local function pass()\n"
     "  local kind = word()\n"
@@ -105,14 +68,11 @@ const char encoding_script[] =
     "end\n"
     "\n"
     "local changes = {}\n"
-    "for i = 1, #KEYS do\n"
-    "  local wrong = wrong_until(i)\n"
-    "  if wrong then return wrong end\n"
+    "for i, key in ipairs(KEYS) do\n"
+    "  if not is_expected(key) then return i end\n"
     "  changes[i] = at\n"
     "  pass()\n"
     "end\n"
-    "local wrong = first_wrong()\n"
-    "if wrong then return wrong end\n"
     "\n"
     "for i, key in ipairs(KEYS) do\n"
     "  at = changes[i]\n"

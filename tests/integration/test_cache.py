@@ -10,7 +10,6 @@ import threading
 import time
 import unittest
 
-import helpdesk
 import relata_test
 from provider import Provider
 from relata_test import Refused, wait_until
@@ -176,7 +175,7 @@ class BusyDestination(Case):
     def fill(self):
         self.client.call("create_many", "representative",
                          [{"id": key} for key in range(1, 2 * self.REPRESENTATIVES + 1)])
-        helpdesk.create_many(self.client, "ticket", [
+        self.client.call("create_many", "ticket", [
             {"id": number, "representative_id": 1 + number % (2 * self.REPRESENTATIVES),
              "version": 0} for number in range(10 * self.REPRESENTATIVES)])
         for name in ("exact", "plain"):

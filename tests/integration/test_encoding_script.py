@@ -243,31 +243,6 @@ class Script(unittest.TestCase):
         print(f"1,000 keys {seconds[1000] * 1000:.0f} ms, 10,000 keys {seconds[10000] * 1000:.0f} ms")
         self.assertLess(seconds[10000], 60 * seconds[1000] + 1)
 
-    def test_few_reads_for_many_keys(self):
-        """Each read of a script may cost as much as all of its keys (encoding_script.c)."""
-        new = [(f"n{i}", ["none", "text", "1"]) for i in range(2500)]
-        self.redis.call("CONFIG", "RESETSTAT")
-        self.assertEqual(self.run_script(new), 0)
-        old = [(key, ["text", "1", "text", "2"]) for key, _ in new]
-        self.assertEqual(self.run_script(old), 0)
-        stats = self.redis.call("INFO", "commandstats").decode()
-        for name in ("exists", "mget"):
-            self.assertIn(f"cmdstat_{name}:calls=3,", stats)
-        self.assertNotIn("cmdstat_get:", stats)
-
-    def test_the_first_that_differs_of_many(self):
-        some = [(f"t{i}", ["none", "text", "1"]) for i in range(3000)]
-        self.assertEqual(self.run_script(some[::2]), 0)
-        # Even ones are there, odd ones are not.
-        right = [(key, ["none" if i % 2 else "text", *([] if i % 2 else ["1"]), "remove"])
-                 for i, (key, _) in enumerate(some)]
-        for first, second in ((1501, 2000), (1500, 2001), (2998, 2999), (0, 2999), (1998, 1999)):
-            wrong = list(right)
-            for i in (first, second):
-                wrong[i] = (some[i][0], ["text", "1", "remove"] if i % 2 else ["none", "remove"])
-            self.assertEqual(self.run_script(wrong), first + 1)
-        self.assertEqual(self.redis.call("GET", "t2998"), b"1")
-
     def test_a_hash_of_as_many_fields_as_there_may_be(self):
         pairs = [word for i in range(1025) for word in (f"f{i}", i)]
         names = pairs[::2]

@@ -50,7 +50,7 @@ def records(resource):
 
 def fill(client, resources=("representative", "ticket")):
     for resource in resources:
-        helpdesk.create_many(client, resource, records(resource))
+        client.call("create_many", resource, records(resource))
 
 
 class Case(relata_test.Case):

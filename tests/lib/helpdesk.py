@@ -9,7 +9,6 @@ import tempfile
 ROOT = os.environ.get("RELATA_SOURCE_DIR") or os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..")
 FOLDER = os.path.join(ROOT, "examples", "helpdesk")
-FILL = 250  # records in one call: Redis needs the square of it in time
 RESOURCES = ["team", "skill", "representative", "representative_skill", "ticket"]
 
 
@@ -27,15 +26,12 @@ def records(resource):
             return [json.loads(line) for line in file]
 
 
-def create_many(client, resource, all_records):
-    for first in range(0, len(all_records), FILL):
-        some = all_records[first:first + FILL]
-        assert client.call("create_many", resource, some) == len(some)
-
-
 def fill(client):
     for resource in RESOURCES:
-        create_many(client, resource, records(resource))
+        all_records = records(resource)
+        for first in range(0, len(all_records), 5000):
+            some = all_records[first:first + 5000]
+            assert client.call("create_many", resource, some) == len(some)
 
 
 def start(case, **options):

@@ -335,8 +335,7 @@ static struct realm *choose_realm(const struct call *call)
 
 int call_start_held(struct call *call)
 {
-    call->order.held = false;
-    list_remove(&call->order.link); /* what waits for it goes on at its end, wherever it writes */
+    call_order_begin(call); /* what waits for it goes on at its end, wherever it writes */
     return call_catches_up(call) ? CALL_LATER : start_kind(call);
 }
 

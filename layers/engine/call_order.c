@@ -66,23 +66,34 @@ static bool waits_for(const struct call *call, const struct resource *resource,
     return same_resource(resource, write->resource);
 }
 
-static bool waits(const struct call *call)
+/* Whether a write comes first that is under way. */
+static bool waits_for_begun(const struct call *call)
 {
     const struct list *writes = writes_of(call->engine, call->origin);
-    const struct list *held = held_of(call->engine, call->origin);
     const struct resource *resource = call_named_resource(call);
     /* Of many writes in a row none has to look at all the others. */
-    bool looks = resource == NULL || !keeps_order_itself(call, resource);
-    for (const struct list *node = writes->next; looks && node != writes; node = node->next) {
+    if (resource != NULL && keeps_order_itself(call, resource)) {
+        return false;
+    }
+    for (const struct list *node = writes->next; node != writes; node = node->next) {
         if (waits_for(call, resource, call_of(node))) {
             return true;
         }
     }
-    /* Held writes have not begun, and come first as well. */
+    return false;
+}
+
+/* Held writes have not begun, and come first as well. */
+static bool waits_for_held(const struct call *call)
+{
+    const struct engine *engine = call->engine;
+    const struct list *held = held_of(call->engine, call->origin);
+    if (engine->held_writes[call->origin % ORDER_PLACES] == 0) {
+        return false; /* of many reads in a row none looks at all the others */
+    }
     for (const struct list *node = held->next; node != held; node = node->next) {
         const struct call *before = call_of(node);
-        if (before->order.writes && before != call && before->origin == call->origin &&
-            before->order.number < call->order.number) {
+        if (before->order.writes && before->origin == call->origin) {
             return true;
         }
     }
@@ -96,10 +107,11 @@ bool call_is_held(struct call *call)
     if (list_empty(writes_of(engine, call->origin)) && list_empty(held_of(engine, call->origin))) {
         return false;
     }
-    if (!waits(call)) {
+    if (!waits_for_held(call) && !waits_for_begun(call)) {
         return false;
     }
     call->order.writes = call->kind >= CALL_CREATE && call->kind <= CALL_DESTROY_MANY;
+    engine->held_writes[call->origin % ORDER_PLACES] += call->order.writes;
     call->order.held = true;
     list_append(held_of(engine, call->origin), &call->order.link);
     return true;
@@ -129,27 +141,43 @@ void call_write_begins(struct call *call)
     list_append(writes_of(call->engine, call->origin), &call->order.link);
 }
 
-/* Those of the connection that wait for nothing any more begin, oldest first. */
+/* Those of the connection that wait for nothing any more begin, oldest first. What is
+ * behind a held write waits for that. */
 static void release_held(struct engine *engine, uint64_t origin)
 {
     struct list *held = held_of(engine, origin);
     for (struct list *node = held->next, *after; node != held; node = after) {
         struct call *call = call_of(node);
         after = node->next;
-        if (call->origin == origin && !call->order.released && !waits(call)) {
+        if (call->origin != origin) {
+            continue;
+        }
+        if (!call->order.released && !waits_for_begun(call)) {
             /* It stays in the list until it begins, for those who come meanwhile. */
             call->order.released = true;
             task_requeue(&engine->tasks, &call->task);
         }
+        if (call->order.writes) {
+            return;
+        }
+    }
+}
+
+void call_order_begin(struct call *call)
+{
+    if (call->order.held) {
+        call->engine->held_writes[call->origin % ORDER_PLACES] -= call->order.writes;
+        call->order.held = false;
+        list_remove(&call->order.link);
     }
 }
 
 void call_order_end(struct call *call)
 {
     bool ended = call->order.writes;
+    call_order_begin(call);
     list_remove(&call->order.link);
     call->order.writes = false;
-    call->order.held = false;
     call->order.released = false;
     if (ended) {
         release_held(call->engine, call->origin);

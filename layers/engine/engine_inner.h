@@ -48,6 +48,7 @@ struct engine {
      * elsewhere, and calls that wait for such, oldest first; of struct call_order. */
     struct list writes[ORDER_PLACES];
     struct list held[ORDER_PLACES];
+    size_t held_writes[ORDER_PLACES]; /* how many of the held ones are writes */
     uint64_t order_number;
     struct redis *redis; /* the layer; NULL: there is none */
     uint64_t now_us;
@@ -134,6 +135,8 @@ const struct resource *call_named_resource(const struct call *call);
 void call_write_begins(struct call *call);
 /* It writes no more, or waits no more: lets those go that waited. Harmless. */
 void call_order_end(struct call *call);
+/* It is held no more. */
+void call_order_begin(struct call *call);
 int call_start_held(struct call *call); /* call.c */
 
 /* call_write_home.c: a write to a home elsewhere, step by step. CALL_LATER where its

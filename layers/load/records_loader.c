@@ -11,8 +11,9 @@
  * coalescer_complete. Where the records are at home elsewhere, many keys are
  * searched side by side, so that what they ask for goes there together, and the
  * task waits for all of it. Possible failures are: no memory for the work (the batch
- * fails at once), a search that fails (filter_steps, memory: the batch fails),
- * and the coalescer's cancel, after which the work forgets the batch. */
+ * fails at once), a search that fails (filter_steps, memory: the batch fails; what its
+ * records' home says: that key fails), and the coalescer's cancel, after which the work
+ * forgets the batch. */
 
 /* One key that is being searched; side by side with others where records must be
  * fetched. */
@@ -99,20 +100,43 @@ static int lane_begin(struct work *work, struct lane *lane)
     return search_start(lane->search, &lane->input);
 }
 
+/* What is wrong with the records of one key fails that key: others in the batch may be
+ * anybody's. Not so where memory lacks, or the batch's steps are used up. */
+static bool fail_key(struct work *work, struct lane *lane)
+{
+    struct batch *batch = work->batch;
+    bool alone = work->error.code != CODE_OVERLOADED && work->eval.steps_left > 0;
+    const struct error *error =
+        alone ? arena_copy(&batch->arena, &work->error, sizeof work->error) : NULL;
+    if (error == NULL) {
+        return false;
+    }
+    search_stop(lane->search);
+    error_clear(&work->error);
+    batch->answers[lane->key] = (struct load_answer){.error = error};
+    return true;
+}
+
+static enum run_status lane_search(struct work *work, struct lane *lane, uint64_t *budget)
+{
+    struct related_records *answer = &work->answers[lane->key];
+    enum run_status status = search_run(lane->search, budget, &answer->records, &answer->count);
+    if (status == RUN_DONE) {
+        work->batch->answers[lane->key] = (struct load_answer){.value = answer};
+    }
+    return status;
+}
+
 /* One key after the other, until one has to wait or the budget is used up. */
 static enum run_status lane_run(struct work *work, struct lane *lane, uint64_t *budget)
 {
-    struct batch *batch = work->batch;
+    const struct batch *batch = work->batch;
     while (lane->searching || work->at < batch->count) {
-        if (!lane->searching && lane_begin(work, lane) < 0) {
-            return RUN_FAILED;
-        }
-        struct related_records *answer = &work->answers[lane->key];
-        enum run_status status = search_run(lane->search, budget, &answer->records, &answer->count);
-        if (status != RUN_DONE) {
+        bool begun = lane->searching || lane_begin(work, lane) == 0;
+        enum run_status status = begun ? lane_search(work, lane, budget) : RUN_FAILED;
+        if (status == RUN_MORE || (status == RUN_FAILED && !fail_key(work, lane))) {
             return status;
         }
-        batch->answers[lane->key] = (struct load_answer){.value = answer};
         lane->searching = false;
         work->answered++;
         *budget -= *budget > 0; /* a key costs too, so that many empty ones end a slice */

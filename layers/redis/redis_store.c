@@ -215,8 +215,7 @@ static void index_changed(struct redis_store *store, const struct index *index,
 static void claim_changed(struct redis_store *store, const struct identity *identity,
                           const struct buffer *value)
 {
-    struct write_event event = {
-        .cause = WRITE_FOREIGN, .old_unknown = true, .new_unknown = true};
+    struct write_event event = {.cause = WRITE_FOREIGN, .old_unknown = true, .new_unknown = true};
     if (identity->fields.count == 1) {
         event.named = &identity->fields;
         event.key = value->bytes;

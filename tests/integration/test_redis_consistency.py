@@ -40,13 +40,13 @@ class Case(redis_server.RedisCase):
         self.versions = consistency.Versions()
         self.ended = threading.Event()
 
-    def choices(self):
+    def choices(self, writes=0.35):
         return consistency.Choices(random.Random(self.rng.random()), self.versions,
-                                   self.resources, KEYS)
+                                   self.resources, KEYS, writes)
 
-    def run_askers(self, faults, per_daemon=3):
-        """They ask while `faults` runs."""
-        threads = [consistency.Asker(self.log, daemon, number, self.choices(),
+    def run_askers(self, faults, per_daemon=3, writes=(0.35, 0.35)):
+        """They ask while `faults` runs. `writes`: what share of it at each daemon."""
+        threads = [consistency.Asker(self.log, daemon, number, self.choices(writes[number]),
                                      self.ended.is_set)
                    for number, daemon in enumerate(self.daemons) for _ in range(per_daemon)]
         threads.append(consistency.Foreigner(self.log, self.server.client(), self.choices(),
@@ -115,7 +115,9 @@ class Case(redis_server.RedisCase):
 class WithoutFaults(Case):
     def test_everything(self):
         self.begin()
-        self.run_askers(lambda: self.asked(10000))
+        self.run_askers(lambda: self.asked(6000))
+        # One that does not write keeps what it has for longer.
+        self.run_askers(lambda: self.asked(10000), writes=(0.15, 0))
         self.judge()
         self.settle()
 

@@ -278,8 +278,10 @@ class Versions:
 class Choices:
     """Random requests. The same seed asks the same, but for what was seen meanwhile."""
 
-    def __init__(self, rng, versions, resources=tuple(ENCODINGS), keys=6):
+    def __init__(self, rng, versions, resources=tuple(ENCODINGS), keys=6,
+                 writes=0.35):
         self.rng = rng
+        self.writes = writes  # their share
         self.versions = versions
         self.resources = resources
         self.keys = keys
@@ -314,9 +316,9 @@ class Choices:
     def op(self):
         roll = self.rng.random()
         resource = self.rng.choice(self.resources)
-        if roll < 0.35:
+        if roll < self.writes:
             return self.write(resource)
-        if roll < 0.37:
+        if roll < self.writes * 1.05:
             keys = self.ids() if self.rng.random() < 0.5 else None
             return Op("invalidate", resource, [resource, keys])
         return self.read(resource)

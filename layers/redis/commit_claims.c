@@ -219,6 +219,11 @@ void commit_change_claims(struct transaction *tx, struct view *view)
                    key_of_record(resource, &identity->fields, view->record, &before);
         bool has =
             view->after != NULL && key_of_record(resource, &identity->fields, view->after, &after);
+        if (before.failed || after.failed) {
+            tx_no_memory(tx);
+            has = false;
+            had = false;
+        }
         bool same = had && has && before.size == after.size &&
                     memcmp(before.bytes, after.bytes, before.size) == 0;
         if (has && !same) {

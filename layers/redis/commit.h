@@ -10,7 +10,7 @@
 struct claim_change {
     struct claim_change *next;
     struct view *view;
-    const struct identity *identity;
+    unsigned identity;  /* its number: a reload may replace the schema */
     const uint8_t *key; /* of the identity */
     size_t key_size;
     const uint8_t *name;

@@ -174,12 +174,17 @@ void commit_release_claim(struct transaction *tx, const struct claim_change *cha
     commit_send_loose(tx, change->slot);
 }
 
-static void change_claim(struct transaction *tx, struct view *view, const struct identity *identity,
+static const struct identity *identity_of(const struct transaction *tx, unsigned number)
+{
+    return &tx->store->resource->identities[number];
+}
+
+static void change_claim(struct transaction *tx, struct view *view, unsigned identity,
                          const struct buffer *key, bool takes)
 {
     struct claim_change *change = arena_zero(&tx->arena, 1, sizeof *change);
     struct buffer name = BUFFER_INIT;
-    claim_name(tx->store->resource, identity, key->bytes, key->size, &name);
+    claim_name(tx->store->resource, identity_of(tx, identity), key->bytes, key->size, &name);
     if (change == NULL || name.failed) {
         tx_no_memory(tx);
         buffer_release(&name);
@@ -227,10 +232,10 @@ void commit_change_claims(struct transaction *tx, struct view *view)
         bool same = had && has && before.size == after.size &&
                     memcmp(before.bytes, after.bytes, before.size) == 0;
         if (has && !same) {
-            change_claim(tx, view, identity, &after, true);
+            change_claim(tx, view, i, &after, true);
         }
         if (had && !same) {
-            change_claim(tx, view, identity, &before, false);
+            change_claim(tx, view, i, &before, false);
         }
         buffer_release(&before);
         buffer_release(&after);
@@ -242,7 +247,8 @@ void commit_change_claims(struct transaction *tx, struct view *view)
 static void conflict(struct transaction *tx, const struct claim_change *change)
 {
     struct error error = ERROR_INIT;
-    store_taken(tx->store->resource, change->identity, change->key, change->key_size, &error);
+    store_taken(tx->store->resource, identity_of(tx, change->identity), change->key,
+                change->key_size, &error);
     tx_fail(tx, &error);
 }
 
@@ -254,14 +260,15 @@ static void on_other(struct home_command *command, const struct home_answer *ans
     struct error error = ERROR_INIT;
     struct store_key key, mark;
     struct stored_value stored;
+    const struct field_list *fields = &identity_of(tx, change->identity)->fields;
     if (commit_was_done(tx, answer)) {
         CHECK(claim_take(resource, change->other, change->other_size, &key, &mark));
         int status = encoding_read(resource, key.bytes, key.size, answer->reply, &tx->arena,
                                    &stored, &error);
         /* A record that cannot be read might bear it. */
-        change->borne = status < 0 || (stored.record != NULL &&
-                                       key_matches(resource, &change->identity->fields,
-                                                   stored.record, change->key, change->key_size));
+        change->borne =
+            status < 0 || (stored.record != NULL && key_matches(resource, fields, stored.record,
+                                                                change->key, change->key_size));
     }
     tx_returned(tx);
 }

@@ -40,6 +40,7 @@ struct redis_store {
     struct store *table; /* of a resident resource: its records; else NULL */
     struct redis *redis;
     const struct resource *resource;
+    struct schema *schema; /* the resource's, which lives as long as the store */
     struct home *home;
     enum home_lane lane;
     struct home_listener listener;
@@ -170,6 +171,8 @@ struct read_range {
 };
 
 int redis_loaders_open(struct redis_store *store);
+/* After the resource: another schema's lives elsewhere. */
+void redis_loaders_name(struct redis_store *store);
 void redis_loaders_close(struct redis_store *store);
 
 /* ---- redis_fetch.c ---- */

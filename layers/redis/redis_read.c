@@ -462,24 +462,30 @@ static bool cancel(struct loader *loader, struct batch *batch)
     return false; /* it is completed when its replies have come */
 }
 
-static struct loader loader_of(const struct redis_store *store,
-                               void (*start)(struct loader *, struct batch *))
+static struct loader loader_of(void (*start)(struct loader *, struct batch *))
 {
-    return (struct loader){.name = store->resource->name,
-                           .limits = {.max_size = BATCH_KEYS,
+    return (struct loader){.limits = {.max_size = BATCH_KEYS,
                                       .max_bytes = UINT64_C(1) << 20,
                                       .max_in_flight = IN_FLIGHT_MAX},
                            .start = start,
                            .cancel = cancel};
 }
 
+void redis_loaders_name(struct redis_store *store)
+{
+    store->records.name = store->resource->name;
+    store->identities.name = store->resource->name;
+    store->ranges.name = store->resource->name;
+}
+
 int redis_loaders_open(struct redis_store *store)
 {
     struct coalescer *coalescer = store->redis->engine.coalescer;
-    store->records = loader_of(store, start_records);
+    store->records = loader_of(start_records);
     store->records.filled = keep_record;
-    store->identities = loader_of(store, start_identities);
-    store->ranges = loader_of(store, start_ranges);
+    store->identities = loader_of(start_identities);
+    store->ranges = loader_of(start_ranges);
+    redis_loaders_name(store);
     int status = coalescer_add(coalescer, &store->records);
     if (status == 0) {
         status = coalescer_add(coalescer, &store->identities);

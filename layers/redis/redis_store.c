@@ -16,6 +16,15 @@
 
 /* ---- Life ---- */
 
+/* What is out when a store is closed still reads by the resource when it is back. */
+static void use_resource(struct redis_store *store, const struct resource *resource)
+{
+    struct schema *before = store->schema;
+    store->schema = schema_get((struct schema *)(uintptr_t)resource->schema);
+    store->resource = resource;
+    schema_put(before);
+}
+
 struct redis_store *redis_store_get(struct redis_store *store)
 {
     store->users++;
@@ -37,6 +46,7 @@ void redis_store_put(struct redis_store *store)
         near_cache_free(store->cache);
     }
     heap_free(store->built_flags);
+    schema_put(store->schema);
     heap_free(store);
 }
 
@@ -539,7 +549,7 @@ struct store *redis_store_open(struct redis *redis, const struct resource *resou
         return NULL;
     }
     store->redis = redis;
-    store->resource = resource;
+    use_resource(store, resource);
     store->home = home;
     store->lane = HOME_KEYS;
     store->users = 1;
@@ -583,9 +593,10 @@ void redis_store_close(struct store *face)
 void redis_store_adopt(struct store *face, const struct resource *resource)
 {
     struct redis_store *store = redis_store_of(face);
-    store->resource = resource;
+    use_resource(store, resource);
     store->store.resource = resource;
     if (store->cache != NULL) {
+        redis_loaders_name(store);
         near_cache_resize(store->cache, resource->redis->cache_bytes_max);
     }
 }

@@ -87,6 +87,11 @@ bool expr_test_simple(const struct expr *expr, struct expr_run *run,
 
 /* ---- What a planner and a cache want to know ---- */
 
+/* The relationships that it follows from each record itself to the record of a primary
+ * key that a field names: at most `most` of them, and how many. */
+size_t expr_direct_relationships(const struct expr *expr, const struct relationship **out,
+                                 size_t most);
+
 enum conjunct_operator {
     CONJUNCT_EQUAL,
     CONJUNCT_IN, /* the operand's value is a list */

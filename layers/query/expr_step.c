@@ -371,3 +371,18 @@ enum run_status exists_go(struct expr_run *run, struct step_state *state, uint64
     *out = state->found != NULL;
     return status;
 }
+
+/* ---- What is known of a step before it runs ---- */
+
+size_t expr_direct_relationships(const struct expr *expr, const struct relationship **out,
+                                 size_t most)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < expr->step_count && count < most; i++) {
+        const struct step *step = &expr->steps[i];
+        if (step->base < 0 && step->up == 0 && is_direct(step->relationship)) {
+            out[count++] = step->relationship;
+        }
+    }
+    return count;
+}

@@ -45,6 +45,7 @@ int source_init(struct source *source, const struct search_spec *spec, struct ev
         return -CODE_OVERLOADED;
     }
     walk_init(&source->walk, eval_store(eval, spec->resource), eval->arena);
+    source_ahead_init(source);
     if (plan->through == NULL) {
         return 0;
     }
@@ -435,6 +436,7 @@ int source_start(struct source *source, const struct search_input *input)
     source->kind = SOURCE_NOTHING;
     source->access = NULL;
     source->debt = 0;
+    source->looked_ahead = false;
     int code = 0;
     if (input->list != NULL) {
         source->kind = SOURCE_LIST;
@@ -469,6 +471,9 @@ enum run_status source_next(struct source *source, uint64_t *budget, const struc
     case SOURCE_NOTHING:
         return RUN_DONE;
     case SOURCE_LIST:
+        if (source->list_at == 0 && !source_look_ahead(source, source->list, source->list_count)) {
+            return RUN_MORE;
+        }
         if (source->list_at < source->list_count) {
             *record = source->list[source->list_at++];
         }
@@ -500,5 +505,6 @@ void source_stop(struct source *source)
         walk_close(&source->destination);
     }
     fetch_end(&source->fetch);
+    source_ahead_end(source);
     source->kind = SOURCE_NOTHING;
 }

@@ -27,6 +27,8 @@ struct source_seen {
     uint32_t stamp;
 };
 
+enum { SOURCE_AHEAD_MAX = 4 }; /* relationships that are looked at ahead */
+
 struct source {
     const struct search_spec *spec;
     const struct plan *plan;
@@ -53,6 +55,11 @@ struct source {
     size_t fetched_at;
     bool linking;  /* what is fetched are records of the through resource, and of a
                      SOURCE_THROUGH that they are not there yet */
+    /* Related records that are elsewhere, and that the filters will look at. */
+    struct fetch ahead[SOURCE_AHEAD_MAX];
+    const struct relationship *ahead_by[SOURCE_AHEAD_MAX];
+    unsigned ahead_count;
+    bool looked_ahead;
     uint64_t debt; /* what the start cost, in visits, and is not paid for yet */
 };
 

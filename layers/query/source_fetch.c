@@ -336,6 +336,10 @@ enum run_status source_next_fetched(struct source *source, const struct record *
         }
     }
     if (source->fetch.begun) {
+        if (source->fetched_at == 0 &&
+            !source_look_ahead(source, source->fetch.records, source->fetch.count)) {
+            return RUN_MORE;
+        }
         return next_of_fetch(source, record) < 0 ? RUN_FAILED : RUN_DONE;
     }
     /* Followed to destinations that are here. */

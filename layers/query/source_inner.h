@@ -33,4 +33,13 @@ bool source_is_elsewhere(const struct source *source);
 int source_start_fetch(struct source *source, const struct search_input *input);
 enum run_status source_next_fetched(struct source *source, const struct record **record);
 
+/* ---- source_ahead.c: the related records that filters will look at ---- */
+
+/* Which relationships these are; none where all that they lead to is here. */
+void source_ahead_init(struct source *source);
+/* Asks for what the records of a source lead to, together, so that the filters need not
+ * ask for it one by one. True where all of it is there. */
+bool source_look_ahead(struct source *source, const struct record *const *records, size_t count);
+void source_ahead_end(struct source *source);
+
 #endif

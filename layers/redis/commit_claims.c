@@ -224,6 +224,11 @@ void commit_change_claims(struct transaction *tx, struct view *view)
                    key_of_record(resource, &identity->fields, view->record, &before);
         bool has =
             view->after != NULL && key_of_record(resource, &identity->fields, view->after, &after);
+        if (before.failed || after.failed) {
+            tx_no_memory(tx);
+            has = false;
+            had = false;
+        }
         bool same = had && has && before.size == after.size &&
                     memcmp(before.bytes, after.bytes, before.size) == 0;
         if (has && !same) {
@@ -268,21 +273,6 @@ static void on_other(struct home_command *command, const struct home_answer *ans
     tx_returned(tx);
 }
 
-/* Another record of this same write may be giving it up; of the same slot, so that
- * both are set or neither, and it is never had by two. */
-static bool is_given_up_here(struct transaction *tx, const struct claim_change *refused)
-{
-    for (const struct claim_change *change = tx->commit->claims; change != NULL;
-         change = change->next) {
-        if (!change->takes && change->view->slot == refused->view->slot &&
-            change->name_size == refused->name_size &&
-            memcmp(change->name, refused->name, change->name_size) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Asks for the records that have what was refused. */
 void commit_check_claims(struct transaction *tx)
 {
@@ -291,7 +281,7 @@ void commit_check_claims(struct transaction *tx)
     tx->stage = TX_CHECKING;
     tx->pending = 1; /* this function */
     for (struct claim_change *change = tx->commit->claims; change != NULL; change = change->next) {
-        if (!change->refused || is_given_up_here(tx, change)) {
+        if (!change->refused) {
             continue;
         }
         if (!claim_take(resource, change->other, change->other_size, &key, &mark)) {
@@ -318,7 +308,7 @@ void commit_take_over(struct transaction *tx)
         if (!change->refused) {
             continue;
         }
-        bool under_way = change->age_ms < TX_CLAIM_LEASE_MS && !is_given_up_here(tx, change);
+        bool under_way = change->age_ms < TX_CLAIM_LEASE_MS;
         if (change->borne || under_way || change->again) {
             conflict(tx, change);
             break;

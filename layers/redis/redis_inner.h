@@ -56,7 +56,7 @@ struct redis_store {
     struct hash_table echoes; /* primary keys that were just written from here, and whose
                                  notice is on its way */
     struct list echoes_in_order;
-    struct key_set doubts;    /* primary keys that a set or a claim named, and that did not
+    struct key_set doubts; /* primary keys that a set or a claim named, and that did not
                                  bear it: their next notice may mean anything */
     struct resident *resident;
     struct write_locks locks; /* unsettled keys */

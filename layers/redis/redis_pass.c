@@ -125,7 +125,15 @@ static const struct record *facade_find_identity(struct store *facade,
                : NULL;
 }
 
-/* The pass gives an identity's key of a record to it, or takes it away. */
+/* Whose a claim is after what was staged; of this record, or of none, or of another. */
+static bool is_of(const struct store_key *owner, const struct view *view)
+{
+    return owner->size == view->key_size && memcmp(owner->bytes, view->key, owner->size) == 0;
+}
+
+/* The pass gives an identity's key of a record to it, or takes it away. False where it
+ * is another record's: also one's that gives it up in this same write, since claims and
+ * records are not set in one step, and it might be had by both or be found by none. */
 static bool stage_identity(struct transaction *tx, const struct identity *identity,
                            const struct record *record, const struct view *view, bool gives)
 {
@@ -137,15 +145,15 @@ static bool stage_identity(struct transaction *tx, const struct identity *identi
     if (claim == NULL) {
         return true;
     }
-    bool taken = claim->staged && claim->staged_owner.size > 0 &&
-                 (claim->staged_owner.size != view->key_size ||
-                  memcmp(claim->staged_owner.bytes, view->key, view->key_size) != 0);
-    if (gives && taken) {
+    const struct store_key *last =
+        claim->staged_owner.size > 0 ? &claim->staged_owner : &claim->staged_giver;
+    if (gives && claim->staged && !is_of(last, view)) {
         return false;
     }
+    const struct store_key own = {.bytes = view->key, .size = view->key_size};
     claim->staged = true;
-    claim->staged_owner = gives ? (struct store_key){.bytes = view->key, .size = view->key_size}
-                                : (struct store_key){0};
+    claim->staged_owner = gives ? own : (struct store_key){0};
+    claim->staged_giver = own;
     return true;
 }
 

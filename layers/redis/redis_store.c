@@ -249,6 +249,15 @@ static void all_changed(struct redis_store *store, enum write_cause cause)
     redis_publish(store, &event);
 }
 
+static void everything_changed(struct redis_store *store)
+{
+    store->counters.invalidations +=
+        near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
+    redis_drop_echoes(store);
+    key_set_clear(&store->doubts);
+    all_changed(store, WRITE_FOREIGN);
+}
+
 static bool begins_with(const uint8_t *name, size_t size, const char *prefix)
 {
     size_t length = strlen(prefix);
@@ -279,6 +288,9 @@ static void name_changed(struct redis_store *store, const uint8_t *name, size_t 
                !take_echo(store, bytes.bytes, bytes.size)) {
         key_changed(store, bytes.bytes, bytes.size);
     }
+    if (bytes.failed) {
+        everything_changed(store); /* no memory to see what: it may be anything */
+    }
     buffer_release(&bytes);
 }
 
@@ -300,11 +312,7 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
     } else if (name != NULL) {
         name_changed(store, name, size);
     } else {
-        store->counters.invalidations +=
-            near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
-        redis_drop_echoes(store);
-        key_set_clear(&store->doubts);
-        all_changed(store, WRITE_FOREIGN);
+        everything_changed(store);
     }
 }
 

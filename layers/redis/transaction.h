@@ -74,6 +74,7 @@ struct claim_view {
     /* Of this pass: who has it after what was staged. */
     bool staged;
     struct store_key staged_owner;
+    struct store_key staged_giver; /* who had it last, where nobody does any more */
 };
 
 struct transaction {

@@ -300,5 +300,47 @@ class Refusals(Case):
         self.start_relatad(schema(), {"main": server})
 
 
+PATHS = """version: 1
+resources:
+  rep:
+    layer: redis
+    redis: {writers: relata}
+    fields: {id: integer, name: string, team_id: integer}
+    relationships: {tickets: {has_many: ticket}}
+  ticket:
+    layer: redis
+    redis: {writers: relata}
+    fields: {id: integer, rep_id: integer, status: string}
+    indexes: [[status]]
+    relationships: {rep: {belongs_to: rep}}
+"""
+
+
+class LookingAhead(Case):
+    """What the filters of many records lead to is asked for together."""
+
+    def test_paths(self):
+        self.begin(PATHS)
+        self.client.call("create_many", "rep", [
+            {"id": key, "name": f"rep {key:03}", "team_id": key % 5} for key in range(300)])
+        self.client.call("create_many", "ticket", [
+            {"id": key, "rep_id": key % 300, "status": "open"} for key in range(600)])
+        open_ = 'status == "open"'
+        for method, params, expected in (
+                ("count", ["ticket", {"filter": open_ + " and rep.team_id == 3"}], 120),
+                ("read", ["ticket", {"filter": open_, "sort": "-rep.name", "limit": 3,
+                                     "select": ["id"]}], [{"id": 299}, {"id": 599}, {"id": 298}]),
+                ("load", ["rep", list(range(300)), "tickets",
+                          {"query": {"filter": "rep.team_id == 3", "select": ["id"]}}],
+                 [[{"id": key}, {"id": key + 300}] if key % 5 == 3 else []
+                  for key in range(300)])):
+            with self.subTest(method):
+                for resource in ("rep", "ticket"):
+                    self.client.call("invalidate", resource, None)
+                before = self.link()["round_trips"]
+                self.assertEqual(self.client.call(method, *params), expected)
+                self.assertLess(self.link()["round_trips"] - before, 30)
+
+
 if __name__ == "__main__":
     unittest.main()

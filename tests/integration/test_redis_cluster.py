@@ -214,21 +214,6 @@ class Calls(Case):
                          [notes[19], None, None])
         self.assertIsNone(self.b.call("get", "note", "new 12", {"identity": "text"}))
 
-    def test_identities_change_hands_within_a_slot(self):
-        """Between slots they might be had by two, where only one of them is written."""
-        notes = [{"team_id": team, "id": i, "text": f"{team}.{i}"}
-                 for team in range(4) for i in range(2)]
-        self.a.call("create_many", "note", notes)
-        self.assertNotEqual(slot_of("0"), slot_of("1"))
-        for one, other in (0, 1), (1, 0), (2, 3):
-            notes[one]["text"], notes[other]["text"] = notes[other]["text"], notes[one]["text"]
-            self.assertEqual(self.b.call("upsert_many", "note", [notes[one], notes[other]]), 2)
-        self.assert_refused("conflict", self.b.call, "upsert_many", "note", [
-            {**notes[0], "text": notes[2]["text"]}, {**notes[2], "text": notes[0]["text"]}])
-        for client in self.clients:
-            self.assertEqual(client.call("get_many", "note", [note["text"] for note in notes],
-                                         {"identity": "text"}), notes)
-
     def test_resident(self):
         for i in range(60):
             CLUSTER.call(f"board:{i}", "HSET", f"board:{i}", "id", i, "rank", i % 7)

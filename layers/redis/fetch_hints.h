@@ -17,6 +17,8 @@ struct fetching {
     size_t count;
     uint32_t *missing; /* positions of the keys that are being loaded */
     size_t missing_count;
+    const struct error *failure;      /* of the last key that failed: keys may share one, */
+    const struct error *failure_kept; /* and here it is kept */
     bool records_stage;
     /* Of claims and sets. */
     uint32_t *asked_by;        /* which claim or range named the key */

@@ -86,7 +86,11 @@ static bool take_record(struct fetching *fetching, size_t at, const struct load_
                 redis_known_stale(store, fetching->keys[at].bytes, fetching->keys[at].size, &known);
         }
         if (!known && errors_open(fetching)) {
-            fetch->errors[at] = arena_copy(arena, answer->error, sizeof *answer->error);
+            if (fetching->failure != answer->error) {
+                fetching->failure = answer->error;
+                fetching->failure_kept = arena_copy(arena, answer->error, sizeof *answer->error);
+            }
+            fetch->errors[at] = fetching->failure_kept;
         }
         return !arena->failed;
     }

@@ -31,8 +31,9 @@ struct reading {
     size_t missing; /* replies */
     uint64_t sent_us;
     const uint8_t *commands;
-    uint32_t *starts; /* of the commands, and where the last one ends */
-    size_t count;     /* commands */
+    uint32_t *starts;            /* of the commands, and where the last one ends */
+    size_t count;                /* commands */
+    const struct error *failure; /* of the last key that failed: most fail alike */
 };
 
 static struct reading *reading_create(struct redis_store *store, struct batch *batch, size_t most)
@@ -97,15 +98,18 @@ static void fail_batch(struct redis_store *store, struct batch *batch)
     coalescer_fail(store->redis->engine.coalescer, batch, &error, redis_now_us(store));
 }
 
-static void fail_key(struct batch *batch, size_t key, const struct error *error)
+static void fail_key(struct reading *reading, size_t key, const struct error *error)
 {
     static const struct error no_memory = {.code = CODE_OVERLOADED,
                                            .message = "no memory to read from Redis",
                                            .index = -1,
                                            .position = -1,
                                            .written = -1};
-    const struct error *copy = arena_copy(&batch->arena, error, sizeof *error);
-    batch->answers[key].error = copy != NULL ? copy : &no_memory;
+    struct batch *batch = reading->batch;
+    if (reading->failure == NULL || memcmp(reading->failure, error, sizeof *error) != 0) {
+        reading->failure = arena_copy(&batch->arena, error, sizeof *error);
+    }
+    batch->answers[key].error = reading->failure != NULL ? reading->failure : &no_memory;
 }
 
 /* False, with the key's error set, where there is no reply or it is an error. */
@@ -117,7 +121,7 @@ static bool take_reply(struct reading *reading, size_t key, const struct home_an
         /* A read may be asked again: nothing is unknown about it. */
         error = answer->error;
         error.outcome[0] = '\0';
-        fail_key(reading->batch, key, &error);
+        fail_key(reading, key, &error);
         return false;
     }
     *in = answer->reply;
@@ -126,7 +130,7 @@ static bool take_reply(struct reading *reading, size_t key, const struct home_an
         error_set(&error, CODE_UNAVAILABLE, "the Redis \"%s\" answered: %.*s",
                   home_name(reading->store->home), (int)(token->size < 200 ? token->size : 200),
                   (const char *)token->bytes);
-        fail_key(reading->batch, key, &error);
+        fail_key(reading, key, &error);
         return false;
     }
     return true;
@@ -153,7 +157,7 @@ static void on_value(struct home_command *command, const struct home_answer *ans
     if (answer->outcome != HOME_ANSWERED) {
         error = answer->error;
         error.outcome[0] = '\0';
-        fail_key(batch, item->key, &error);
+        fail_key(reading, item->key, &error);
     } else {
         struct stored_value stored = {0};
         int status = encoding_read(store->resource, key->bytes, key->size, answer->reply,
@@ -163,7 +167,7 @@ static void on_value(struct home_command *command, const struct home_answer *ans
         read->record = stored.record;
         read->cover = answer->cover;
         if (status < 0) {
-            fail_key(batch, item->key, &error);
+            fail_key(reading, item->key, &error);
         }
     }
     reading_end(reading);
@@ -400,7 +404,7 @@ static void on_members(struct home_command *command, const struct home_answer *a
         error_set(&error, CODE_OVERLOADED, "no memory for a set of an index");
     }
     if (error.code != CODE_OK) {
-        fail_key(batch, item->key, &error);
+        fail_key(reading, item->key, &error);
     }
     reading_end(reading);
 }

@@ -371,8 +371,7 @@ static bool get_at_once(struct dispatch *dispatch, struct client *client,
     }
     size_t start = client->output.size;
     message_result(&client->output, message->id);
-    if (call_get_at_once(dispatch->engine, client->id, name, name_size, in,
-                         &client->output)) {
+    if (call_get_at_once(dispatch->engine, client->id, name, name_size, in, &client->output)) {
         return true;
     }
     buffer_truncate(&client->output, start);

@@ -2,15 +2,16 @@
 #include <string.h>
 
 #include "layers/engine/engine_inner.h"
+#include "protocol/base/check.h"
 
 /* What one connection sends in a row is to look as if it were done in that order:
  * a write to a home elsewhere takes turns, so what comes behind it on the same
  * connection and looks at what it writes is held until it is done. Nobody else
  * waits: of two connections neither knows which came first. */
 
-static struct call *call_of(const struct list *node)
+static struct call *call_of(struct list *node)
 {
-    return (struct call *)(uintptr_t)((const char *)node - offsetof(struct call, order.link));
+    return CONTAINER_OF(node, struct call, order.link);
 }
 
 static struct list *writes_of(struct engine *engine, uint64_t origin)
@@ -69,13 +70,13 @@ static bool waits_for(const struct call *call, const struct resource *resource,
 /* Whether a write comes first that is under way. */
 static bool waits_for_begun(const struct call *call)
 {
-    const struct list *writes = writes_of(call->engine, call->origin);
+    struct list *writes = writes_of(call->engine, call->origin);
     const struct resource *resource = call_named_resource(call);
     /* Of many writes in a row none has to look at all the others. */
     if (resource != NULL && keeps_order_itself(call, resource)) {
         return false;
     }
-    for (const struct list *node = writes->next; node != writes; node = node->next) {
+    for (struct list *node = writes->next; node != writes; node = node->next) {
         if (waits_for(call, resource, call_of(node))) {
             return true;
         }
@@ -87,11 +88,11 @@ static bool waits_for_begun(const struct call *call)
 static bool waits_for_held(const struct call *call)
 {
     const struct engine *engine = call->engine;
-    const struct list *held = held_of(call->engine, call->origin);
+    struct list *held = held_of(call->engine, call->origin);
     if (engine->held_writes[call->origin % ORDER_PLACES] == 0) {
         return false; /* of many reads in a row none looks at all the others */
     }
-    for (const struct list *node = held->next; node != held; node = node->next) {
+    for (struct list *node = held->next; node != held; node = node->next) {
         const struct call *before = call_of(node);
         if (before->order.writes && before->origin == call->origin) {
             return true;

@@ -241,8 +241,10 @@ static int find_many(struct call *call, const struct identity *identity, struct 
 {
     struct buffer bytes = BUFFER_INIT;
     struct store_key *keys = arena_alloc(&call->arena, (count + 1) * sizeof *keys);
-    int status =
-        keys == NULL ? call_no_memory(call) : collect_keys(call, identity, in, keys, count, &bytes);
+    if (keys == NULL) {
+        return call_no_memory(call);
+    }
+    int status = collect_keys(call, identity, in, keys, count, &bytes);
     if (status == 0 && call_store(call)->remote) {
         status = fetch_keys(call, identity, keys, count);
     } else if (status == 0) {
@@ -309,12 +311,11 @@ static int fetch_one(struct call *call, const struct identity *identity, struct 
     struct buffer bytes = BUFFER_INIT;
     struct store_key *key = arena_zero(&call->arena, 1, sizeof *key);
     int status = key_take(call->resource, fields_of(call, identity), &in, &bytes, &call->error);
-    if (status == 0 && (bytes.failed || key == NULL)) {
-        status = call_no_memory(call);
-    }
-    if (status == 0) {
+    if (status == 0 && key != NULL && !bytes.failed) {
         *key = (struct store_key){.bytes = bytes.bytes, .size = bytes.size};
         status = fetch_keys(call, identity, key, 1);
+    } else if (status == 0) {
+        status = call_no_memory(call);
     }
     buffer_release(&bytes);
     return status;

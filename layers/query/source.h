@@ -53,7 +53,7 @@ struct source {
     /* SOURCE_FETCH: records from their home elsewhere */
     struct fetch fetch;
     size_t fetched_at;
-    bool linking;  /* what is fetched are records of the through resource, and of a
+    bool linking; /* what is fetched are records of the through resource, and of a
                      SOURCE_THROUGH that they are not there yet */
     /* Related records that are elsewhere, and that the filters will look at. */
     struct fetch ahead[SOURCE_AHEAD_MAX];

@@ -118,7 +118,7 @@ static struct redis_store *resident_of(struct list *node)
 
 bool redis_must_catch_up(const struct redis *redis, const struct store *face, bool fresh)
 {
-    LIST_EACH(node, (struct list *)(uintptr_t)&redis->stores)
+    LIST_EACH(node, &redis->stores)
     {
         const struct redis_store *store = resident_of(node);
         if (store != NULL && (face == NULL || store->table == face) &&

@@ -62,7 +62,7 @@ bool redis_is_settled(const struct redis *redis)
             return false;
         }
     }
-    LIST_EACH(node, (struct list *)(uintptr_t)&redis->stores)
+    LIST_EACH(node, &redis->stores)
     {
         const struct redis_store *store = store_of(node);
         if (store->resident != NULL && !resident_is_settled(store)) {
@@ -77,7 +77,7 @@ bool redis_is_settled(const struct redis *redis)
 
 int redis_check(const struct redis *redis, struct error *error)
 {
-    LIST_EACH(node, (struct list *)(uintptr_t)&redis->stores)
+    LIST_EACH(node, &redis->stores)
     {
         const struct redis_store *store = store_of(node);
         const char *policy = redis_keeps_indexes(store) ? home_evicting_policy(store->home) : NULL;
@@ -164,7 +164,7 @@ void redis_stats(const struct redis *redis, struct buffer *out)
 uint64_t redis_memory_bytes(const struct redis *redis)
 {
     uint64_t bytes = 0;
-    LIST_EACH(node, (struct list *)(uintptr_t)&redis->stores)
+    LIST_EACH(node, &redis->stores)
     {
         const struct redis_store *store = store_of(node);
         bytes += store->cache != NULL ? near_cache_bytes(store->cache) : 0;

@@ -56,9 +56,9 @@ void redis_free(struct redis *redis);
 struct store *redis_store_open(struct redis *redis, const struct resource *resource,
                                struct store *table, struct error *error);
 /* Its calls must have ended. A table is the caller's again, without a home. */
-void redis_store_close(struct store *store);
+void redis_store_close(struct store *face);
 /* As memory_table_adopt, which is the caller's to call for a table. */
-void redis_store_adopt(struct store *store, const struct resource *resource);
+void redis_store_adopt(struct store *face, const struct resource *resource);
 
 /* Builds the indexes and claims of a resource (`relata reindex`): goes through all of
  * its keys. One at a time for a resource. `done` is called once, later, with how many

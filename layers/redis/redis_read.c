@@ -31,8 +31,13 @@ struct reading {
     size_t missing; /* replies */
     uint64_t sent_us;
     const uint8_t *commands;
-    uint32_t *starts;            /* of the commands, and where the last one ends */
-    size_t count;                /* commands */
+    uint32_t *starts; /* of the commands, and where the last one ends */
+    size_t count;     /* commands */
+    union {           /* what the batch answers, one for each key */
+        struct read_record *records;
+        struct read_claim *claims;
+        struct read_range *ranges;
+    };
     const struct error *failure; /* of the last key that failed: most fail alike */
 };
 
@@ -152,7 +157,7 @@ static void on_value(struct home_command *command, const struct home_answer *ans
     struct batch *batch = reading->batch;
     struct redis_store *store = reading->store;
     const struct load_key *key = &batch->keys[item->key];
-    struct read_record *read = (struct read_record *)(uintptr_t)batch->answers[item->key].value;
+    struct read_record *read = &reading->records[item->key];
     struct error error = ERROR_INIT;
     if (answer->outcome != HOME_ANSWERED) {
         error = answer->error;
@@ -178,8 +183,7 @@ static void on_ttl(struct home_command *command, const struct home_answer *answe
 {
     struct record_item *item = CONTAINER_OF(command, struct record_item, ttl);
     struct reading *reading = item->reading;
-    struct batch *batch = reading->batch;
-    struct read_record *read = (struct read_record *)(uintptr_t)batch->answers[item->key].value;
+    struct read_record *read = &reading->records[item->key];
     struct resp_reader in = answer->reply;
     struct resp_token token = {.kind = RESP_NIL};
     if (answer->outcome == HOME_ANSWERED) {
@@ -213,6 +217,7 @@ static void start_records(struct loader *loader, struct batch *batch)
         fail_batch(store, batch);
         return;
     }
+    reading->records = reads;
     for (size_t i = 0; i < batch->count; i++) {
         const struct load_key *key = &batch->keys[i];
         buffer_truncate(&name, 0);
@@ -309,7 +314,7 @@ static void on_claim(struct home_command *command, const struct home_answer *ans
     struct key_item *item = CONTAINER_OF(command, struct key_item, command);
     struct reading *reading = item->reading;
     struct batch *batch = reading->batch;
-    struct read_claim *read = (struct read_claim *)(uintptr_t)batch->answers[item->key].value;
+    struct read_claim *read = &reading->claims[item->key];
     struct resp_token token;
     struct resp_reader in;
     struct store_key key, mark;
@@ -343,6 +348,7 @@ static void start_identities(struct loader *loader, struct batch *batch)
         fail_batch(store, batch);
         return;
     }
+    reading->claims = reads;
     for (size_t i = 0; i < batch->count; i++) {
         const struct load_key *key = &batch->keys[i];
         buffer_truncate(&name, 0);
@@ -370,7 +376,7 @@ static void on_members(struct home_command *command, const struct home_answer *a
     struct reading *reading = item->reading;
     struct batch *batch = reading->batch;
     struct redis_store *store = reading->store;
-    struct read_range *read = (struct read_range *)(uintptr_t)batch->answers[item->key].value;
+    struct read_range *read = &reading->ranges[item->key];
     unsigned number = take_number(&batch->keys[item->key]);
     const struct index *index = &store->resource->indexes[number];
     struct error error = ERROR_INIT;
@@ -449,6 +455,7 @@ static void start_ranges(struct loader *loader, struct batch *batch)
         fail_batch(store, batch);
         return;
     }
+    reading->ranges = reads;
     for (size_t i = 0; i < batch->count; i++) {
         reading_mark(reading, &commands);
         slots[i] = put_range_command(store, &batch->keys[i], &commands);

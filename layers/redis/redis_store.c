@@ -20,7 +20,7 @@
 static void use_resource(struct redis_store *store, const struct resource *resource)
 {
     struct schema *before = store->schema;
-    store->schema = schema_get((struct schema *)(uintptr_t)resource->schema);
+    store->schema = schema_get(resource->schema);
     store->resource = resource;
     schema_put(before);
 }

@@ -301,7 +301,7 @@ static void on_claim(struct home_command *command, const struct home_answer *ans
 
 static bool wants_claims(const struct transaction *tx)
 {
-    LIST_EACH(node, (struct list *)(uintptr_t)&tx->claim_order)
+    LIST_EACH(node, &tx->claim_order)
     {
         if (CONTAINER_OF(node, struct claim_view, link)->wanted) {
             return true;
@@ -373,7 +373,7 @@ void redis_write_begin(struct store_write *write)
 
 static bool stages_anything(const struct transaction *tx)
 {
-    LIST_EACH(node, (struct list *)(uintptr_t)&tx->order)
+    LIST_EACH(node, &tx->order)
     {
         if (CONTAINER_OF(node, struct view, link)->staged) {
             return true;

@@ -165,7 +165,7 @@ struct resource {
     uint16_t position; /* in the schema */
     enum layer_kind layer;
     const struct redis_options *redis; /* NULL but for LAYER_REDIS */
-    const struct schema *schema;
+    struct schema *schema;
     struct field *fields;
     uint16_t field_count;
     struct field_list primary_key;

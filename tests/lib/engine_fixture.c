@@ -17,8 +17,7 @@ enum { TURNS_MAX = 100000 };
 
 void engine_fixture_open(struct engine_fixture *fixture, const char *yaml)
 {
-    *fixture = (struct engine_fixture){
-        .limits = LIMITS_DEFAULT, .now_us = 1000000, .origin = 1};
+    *fixture = (struct engine_fixture){.limits = LIMITS_DEFAULT, .now_us = 1000000, .origin = 1};
     fixture->engine = engine_create(&fixture->limits);
     assert_non_null(fixture->engine);
     struct schema *schema = schema_fixture(yaml);

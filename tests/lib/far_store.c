@@ -315,7 +315,7 @@ static bool may_be_delivered(const struct far_step *step)
 size_t far_home_pending(const struct far_home *home)
 {
     size_t count = 0;
-    LIST_EACH(node, (struct list *)(uintptr_t)&home->pending)
+    LIST_EACH(node, &home->pending)
     {
         count++;
     }

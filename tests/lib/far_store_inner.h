@@ -40,6 +40,6 @@ int far_write_go(struct store_write *write, struct error *error);
 void far_write_close(struct store_write *write);
 /* Writes are done in the order in which they were opened. */
 bool far_write_has_its_turn(const struct far_write *write);
-void far_write_deliver(struct far_write *write);
+void far_write_deliver(struct far_write *own);
 
 #endif

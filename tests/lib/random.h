@@ -23,7 +23,7 @@ static inline uint64_t random_next(struct random *random)
 /* From 0 to `count` - 1. */
 static inline uint64_t random_below(struct random *random, uint64_t count)
 {
-    return random_next(random) % count;
+    return count > 0 ? random_next(random) % count : 0;
 }
 
 static inline struct random random_start(const char *test)

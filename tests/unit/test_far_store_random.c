@@ -135,7 +135,7 @@ static void test_same_answers(void **state)
         run_world(&pair, world % 3 == 0 ? 100 : 50, world % 2 * 40);
         fetches += pair.home.fetches;
     }
-    assert_true(fetches > WORLDS * ROUNDS);
+    assert_true(fetches > (uint64_t)WORLDS * ROUNDS);
 }
 
 /* ---- What goes wrong ---- */
@@ -145,6 +145,26 @@ enum { BAD_WORLDS = 6, BAD_ROUNDS = 60 };
 static bool has(const char *answer, const char *code)
 {
     return strstr(answer, code) != NULL;
+}
+
+/* Some calls at once, of which some fail: how many. */
+static uint64_t failing_round(struct far_pair *pair)
+{
+    uint64_t failed = 0;
+    size_t count = 1 + (size_t)random_below(&pair->random, CALLS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        ask(pair, &asked[i]);
+    }
+    finish_all(pair, count);
+    for (size_t i = 0; i < count; i++) {
+        if (has(asked[i].call.answer, "unavailable")) {
+            failed++;
+        } else {
+            compare(pair, &asked[i]);
+        }
+        end(&asked[i]);
+    }
+    return failed;
 }
 
 /* The home fails now and then: a call fails with that, or a source in it, or it is
@@ -161,23 +181,31 @@ static void test_failing_home(void **state)
         pair.home.at_once = world % 2 * 30;
         pair.home.failing = 10;
         for (unsigned round = 0; round < BAD_ROUNDS; round++) {
-            size_t count = 1 + (size_t)random_below(&pair.random, CALLS_MAX);
-            for (size_t i = 0; i < count; i++) {
-                ask(&pair, &asked[i]);
-            }
-            finish_all(&pair, count);
-            for (size_t i = 0; i < count; i++) {
-                if (has(asked[i].call.answer, "unavailable")) {
-                    failed++;
-                } else {
-                    compare(&pair, &asked[i]);
-                }
-                end(&asked[i]);
-            }
+            failed += failing_round(&pair);
         }
         far_pair_close(&pair);
     }
     assert_true(failed > BAD_WORLDS);
+}
+
+static void leaving_round(struct far_pair *pair)
+{
+    for (size_t i = 0; i < CALLS_MAX; i++) {
+        ask(pair, &asked[i]);
+        for (uint64_t most = random_below(&pair->random, 3); most > 0; most--) {
+            go_on(pair);
+        }
+        if (random_below(&pair->random, 3) == 0) {
+            end(&asked[random_below(&pair->random, i + 1)]);
+        }
+    }
+    finish_all(pair, CALLS_MAX);
+    for (size_t i = 0; i < CALLS_MAX; i++) {
+        if (!asked[i].ended) {
+            compare(pair, &asked[i]);
+        }
+        end(&asked[i]);
+    }
 }
 
 /* Callers leave in mid-way; the others are answered as ever. */
@@ -190,22 +218,7 @@ static void test_leaving(void **state)
         far_pair_fill(&pair);
         far_pair_move(&pair, 70);
         for (unsigned round = 0; round < BAD_ROUNDS; round++) {
-            for (size_t i = 0; i < CALLS_MAX; i++) {
-                ask(&pair, &asked[i]);
-                for (uint64_t most = random_below(&pair.random, 3); most > 0; most--) {
-                    go_on(&pair);
-                }
-                if (random_below(&pair.random, 3) == 0) {
-                    end(&asked[random_below(&pair.random, i + 1)]);
-                }
-            }
-            finish_all(&pair, CALLS_MAX);
-            for (size_t i = 0; i < CALLS_MAX; i++) {
-                if (!asked[i].ended) {
-                    compare(&pair, &asked[i]);
-                }
-                end(&asked[i]);
-            }
+            leaving_round(&pair);
         }
         far_pair_close(&pair);
     }

@@ -453,22 +453,58 @@ static void test_whole_or_not(void **state)
     far_pair_close(&pair);
 }
 
+/* ---- Without memory ---- */
+
+static const char *const poor_calls[][3] = {
+    {"create_many", "['skill', [{'id': 2, 'code': 'p'}, {'id': 3, 'code': 'q'}]]", "2"},
+    {"upsert_many", "['skill', [{'id': 2, 'code': 'r'}, {'id': 3, 'code': 's'}]]", "2"},
+    {"upsert",
+     "['skill', {'id': 2, 'code': 'q', 'team_id': 1}, {'identity': 'code', 'select': []}]",
+     "{\"id\":2}"},
+    {"update", "['person', 1, {'level': 2}, {'if': 'exists(tickets, id == 1)', 'select': []}]",
+     "{\"id\":1}"},
+    {"update", "['ticket', 1, {'priority': 2}, {'if': 'person.level < 9', 'select': []}]",
+     "{\"id\":1}"},
+    {"destroy_many", "['skill', [2, 3, 4]]", "2"},
+};
+
+/* What is there before a call. */
+static void prepare_poor(struct far_pair *pair, size_t number)
+{
+    free(far_home_call(&pair->home, "destroy_many", "['skill', [2, 3]]"));
+    if (number == 1 || number == 2 || number == 5) {
+        free(far_home_call(&pair->home, "create_many",
+                           number == 2 ? "['skill', [{'id': 2, 'code': 'q'}, {'id': 3}]]"
+                                       : "['skill', [{'id': 2}, {'id': 3}]]"));
+    }
+}
+
+/* Without allocation `count`: whether there was one. */
+static bool call_poor(struct far_pair *pair, size_t number, long count)
+{
+    const char *const *words = poor_calls[number];
+    struct fixture_call call;
+    prepare_poor(pair, number);
+    pair->far.fail_at = count + 1;
+    fixture_start(&pair->far, &call, words[0], words[1]);
+    pair->far.fail_at = 0;
+    far_home_finish(&pair->home, &call);
+    bool failed = heap_failed() != 0;
+    heap_fail_at(-1);
+    bool lacks = strstr(call.answer, "overloaded") || strstr(call.answer, "answer_bytes");
+    if (!lacks && strcmp(call.answer, words[2]) != 0) {
+        fail_msg("%s %s answers %s without allocation %ld", words[0], words[1], call.answer, count);
+    }
+    assert_true(failed || !lacks);
+    fixture_end(&call);
+    check_pairs(pair);
+    return failed;
+}
+
 /* Allocation 0, 1, 2, ... of each write fails, until none is left that could: it is
  * done or it is not, and the next one finds all in order. */
 static void test_without_memory(void **state)
 {
-    static const char *const calls[][3] = {
-        {"create_many", "['skill', [{'id': 2, 'code': 'p'}, {'id': 3, 'code': 'q'}]]", "2"},
-        {"upsert_many", "['skill', [{'id': 2, 'code': 'r'}, {'id': 3, 'code': 's'}]]", "2"},
-        {"upsert",
-         "['skill', {'id': 2, 'code': 'q', 'team_id': 1}, {'identity': 'code', 'select': []}]",
-         "{\"id\":2}"},
-        {"update", "['person', 1, {'level': 2}, {'if': 'exists(tickets, id == 1)', 'select': []}]",
-         "{\"id\":1}"},
-        {"update", "['ticket', 1, {'priority': 2}, {'if': 'person.level < 9', 'select': []}]",
-         "{\"id\":1}"},
-        {"destroy_many", "['skill', [2, 3, 4]]", "2"},
-    };
     (void)state;
     struct far_pair pair;
     far_pair_open(&pair, "far store, writes without memory");
@@ -477,30 +513,10 @@ static void test_without_memory(void **state)
     far_home_move(&pair.home, "ticket");
     free(far_home_call(&pair.home, "create", "['person', {'id': 1, 'level': 1}]"));
     free(far_home_call(&pair.home, "create", "['ticket', {'id': 1, 'person_id': 1}]"));
-    for (size_t i = 0; i < ARRAY_COUNT(calls); i++) {
-        bool failed = true;
-        for (long count = 0; failed; count++) {
-            struct fixture_call call;
-            free(far_home_call(&pair.home, "destroy_many", "['skill', [2, 3]]"));
-            if (i == 1 || i == 2 || i == 5) {
-                free(far_home_call(&pair.home, "create_many",
-                                   i == 2 ? "['skill', [{'id': 2, 'code': 'q'}, {'id': 3}]]"
-                                          : "['skill', [{'id': 2}, {'id': 3}]]"));
-            }
-            pair.far.fail_at = count + 1;
-            fixture_start(&pair.far, &call, calls[i][0], calls[i][1]);
-            pair.far.fail_at = 0;
-            far_home_finish(&pair.home, &call);
-            failed = heap_failed() != 0;
-            heap_fail_at(-1);
-            bool lacks = strstr(call.answer, "overloaded") || strstr(call.answer, "answer_bytes");
-            if (!lacks && strcmp(call.answer, calls[i][2]) != 0) {
-                fail_msg("%s %s answers %s without allocation %ld", calls[i][0], calls[i][1],
-                         call.answer, count);
-            }
-            assert_true(failed || !lacks);
-            fixture_end(&call);
-            check_pairs(&pair);
+    for (size_t i = 0; i < ARRAY_COUNT(poor_calls); i++) {
+        long count = 0;
+        while (call_poor(&pair, i, count)) {
+            count++;
         }
     }
     far_pair_close(&pair);

@@ -456,7 +456,8 @@ static void wrong_reads_are_told(void **state)
         {"{do: read, method: count, read: [tickett]}", "unknown_resource: "},
         {"{do: read, method: count, read: [a, b, c, d]}", "an array of at most 3 parameters"},
         {"{do: read, method: count, read: 5}", "an array of at most 3 parameters"},
-        {"{do: read_many, method: count, read: [ticket]}", "at most 1000 reads and commands at a time"},
+        {"{do: read_many, method: count, read: [ticket]}",
+         "at most 1000 reads and commands at a time"},
         {"{do: read, method: load, read: [rep, [1], tickets]}", "would wait for itself"}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct error error = ERROR_INIT;

@@ -61,7 +61,7 @@ static int setup(void **state)
 static void test_in_turn(void **state)
 {
     (void)state;
-    struct worker a, b;
+    static struct worker a, b;
     worker_init(&a, 0);
     worker_init(&b, 0);
     task_submit(&queue, &a.task);
@@ -81,7 +81,7 @@ static void test_in_turn(void **state)
 static void test_parks_until_all_is_there(void **state)
 {
     (void)state;
-    struct worker worker;
+    static struct worker worker;
     worker_init(&worker, 3);
     task_submit(&queue, &worker.task);
     assert_true(run_first());
@@ -103,7 +103,7 @@ static void test_parks_until_all_is_there(void **state)
 static void test_woken_before_it_parks(void **state)
 {
     (void)state;
-    struct worker worker;
+    static struct worker worker;
     worker_init(&worker, 0);
     task_wait(&worker.task);
     task_wait(&worker.task);
@@ -122,7 +122,7 @@ static void test_woken_before_it_parks(void **state)
 static void test_waits_before_it_is_queued(void **state)
 {
     (void)state;
-    struct worker worker;
+    static struct worker worker;
     worker_init(&worker, 0);
     worker.done = true;
     task_wait(&worker.task);
@@ -136,7 +136,7 @@ static void test_waits_before_it_is_queued(void **state)
 static void test_withdrawn_while_parked(void **state)
 {
     (void)state;
-    struct worker worker;
+    static struct worker worker;
     worker_init(&worker, 2);
     task_submit(&queue, &worker.task);
     assert_true(run_first());
@@ -151,7 +151,7 @@ static void test_withdrawn_while_parked(void **state)
 static void test_withdrawn_from_the_queue(void **state)
 {
     (void)state;
-    struct worker a, b;
+    static struct worker a, b;
     worker_init(&a, 0);
     worker_init(&b, 0);
     b.done = true;

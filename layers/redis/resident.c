@@ -264,13 +264,20 @@ void resident_ready_again(struct redis_store *store)
     load_start(store);
 }
 
+/* Whether a load may begin without anybody saying so: again after one that failed, and
+ * where the store was opened over links that were up before. */
+static bool may_load(const struct redis_store *store)
+{
+    uint64_t lost_us;
+    return store->resident->tried ? home_is_up(store->home, store->lane, 0, &lost_us)
+                                  : home_is_current(store->home, store->lane);
+}
+
 void resident_turn(struct redis_store *store)
 {
     const struct resident *resident = store->resident;
-    uint64_t lost_us;
-    if (resident->state == RESIDENT_AWAY && resident->tried &&
-        redis_now_us(store) >= resident->retry_us &&
-        home_is_up(store->home, store->lane, 0, &lost_us)) {
+    if (resident->state == RESIDENT_AWAY && redis_now_us(store) >= resident->retry_us &&
+        may_load(store)) {
         load_start(store);
     }
 }

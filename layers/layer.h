@@ -204,8 +204,8 @@ struct store_home_counters {
 };
 
 struct store_home_ops {
-    /* Whether what is in memory of it may be answered now; else -CODE_UNAVAILABLE
-     * with why. For stores that are not remote. */
+    /* Whether what is in memory of it may be answered to a call under way; else
+     * -CODE_UNAVAILABLE with why. For stores that are not remote. */
     int (*ready)(struct store *store, struct error *error);
     /* Of a key that `find` does not find: what is wrong with what its home has there;
      * NULL where it has nothing. For stores that are not remote. */

@@ -431,7 +431,7 @@ static bool find_at_once(struct store *store, const struct buffer *key,
         *record = store->home->known(store, key->bytes, key->size, &known);
         return known;
     }
-    if (store_ready(store, NULL) < 0) {
+    if (!store_is_current(store)) {
         return false;
     }
     *record = store->ops->find(store, key->bytes, key->size);

@@ -288,7 +288,9 @@ int resident_ready(struct redis_store *store, struct error *error)
 {
     const struct resident *resident = store->resident;
     uint64_t stale_us = store->resource->redis->stale_if_error_us;
-    if (resident->state == RESIDENT_LOADED && home_is_current(store->home, store->lane)) {
+    if (resident->state == RESIDENT_LOADED) {
+        /* Whether it counts as current was asked when the call began (or waited for, see
+         * catch_up.c); since then it has only become newer. */
         return 0;
     }
     if (resident->state == RESIDENT_AWAY && resident->loaded_once && resident->lost_us != 0 &&
@@ -311,10 +313,8 @@ bool resident_is_current(struct redis_store *store)
 
 bool resident_is_behind(const struct redis_store *store)
 {
-    uint64_t lost_us;
     return store->resident->state == RESIDENT_LOADED &&
-           !home_is_current(store->home, store->lane) &&
-           home_is_up(store->home, store->lane, 0, &lost_us);
+           !home_is_current(store->home, store->lane);
 }
 
 bool resident_is_settled(const struct redis_store *store)

@@ -138,6 +138,8 @@ void redis_publish(struct redis_store *store, struct write_event *event);
  * next, if any; or none is to be waited for any more. */
 enum { ECHOES_MAX = 1 << 16 };
 void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size);
+/* Whether a notice of the key that is told just now is that of one's own write. */
+bool redis_take_echo(struct redis_store *store, const uint8_t *key, size_t size);
 void redis_drop_echoes(struct redis_store *store);
 
 /* A set of an index, or a claim, names the key, and its record does not bear it: it

@@ -203,8 +203,6 @@ static void key_changed(struct redis_store *store, const uint8_t *key, size_t si
     redis_publish(store, &event);
 }
 
-static bool take_echo(struct redis_store *store, const uint8_t *key, size_t size);
-
 /* Records came to a set of an index, or left it. */
 static void index_changed(struct redis_store *store, const struct index *index,
                           const struct buffer *value)
@@ -285,7 +283,7 @@ static void name_changed(struct redis_store *store, const uint8_t *name, size_t 
             claim_changed(store, identity, &bytes);
         }
     } else if (key_text_read(store->resource, name, size, &bytes) && !bytes.failed &&
-               !take_echo(store, bytes.bytes, bytes.size)) {
+               !redis_take_echo(store, bytes.bytes, bytes.size)) {
         key_changed(store, bytes.bytes, bytes.size);
     }
     if (bytes.failed) {
@@ -351,81 +349,6 @@ static void on_ready(struct home_listener *listener, enum home_lane lane)
     } else {
         /* What was kept for the time of the absence. */
         near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
-    }
-}
-
-/* ---- Echoes ---- */
-
-/* The notice of a write from here comes right behind its answer: a server sends the
- * notices that a client caused itself when its command has ended, before anything else
- * is answered. It says nothing new: the write's event has told everybody. A notice that
- * comes later is somebody else's: this link had read the key again. There may be none,
- * where the link did not watch the key. */
-struct echo {
-    struct hash_table_node node;
-    struct list link; /* in store->echoes_in_order */
-    uint64_t moment;
-    size_t size;
-    uint8_t bytes[];
-};
-
-static struct echo *find_echo(const struct redis_store *store, const uint8_t *key, size_t size)
-{
-    if (store->echoes.count == 0) {
-        return NULL;
-    }
-    struct hash_table_node *node = hash_table_find(&store->echoes, hash_bytes(key, size));
-    for (; node != NULL; node = hash_table_next(node)) {
-        struct echo *echo = CONTAINER_OF(node, struct echo, node);
-        if (echo->size == size && memcmp(echo->bytes, key, size) == 0) {
-            return echo;
-        }
-    }
-    return NULL;
-}
-
-static void remove_echo(struct redis_store *store, struct echo *echo)
-{
-    hash_table_remove(&store->echoes, &echo->node);
-    list_remove(&echo->link);
-    heap_free(echo);
-}
-
-void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t size)
-{
-    struct echo *old = find_echo(store, key, size);
-    if (old == NULL && store->echoes.count >= ECHOES_MAX) {
-        old = CONTAINER_OF(store->echoes_in_order.next, struct echo, link);
-    }
-    if (old != NULL) {
-        remove_echo(store, old);
-    }
-    struct echo *echo = heap_alloc(sizeof *echo + size);
-    if (echo == NULL) {
-        return; /* then the notice counts as somebody else's: that only drops more */
-    }
-    echo->moment = home_moment(store->home);
-    list_append(&store->echoes_in_order, &echo->link);
-    echo->size = size;
-    memcpy(echo->bytes, key, size);
-    hash_table_insert(&store->echoes, &echo->node, hash_bytes(key, size));
-}
-
-static bool take_echo(struct redis_store *store, const uint8_t *key, size_t size)
-{
-    struct echo *echo = find_echo(store, key, size);
-    if (echo == NULL) {
-        return false;
-    }
-    bool own = echo->moment == home_moment(store->home);
-    remove_echo(store, echo);
-    return own;
-}
-
-void redis_drop_echoes(struct redis_store *store)
-{
-    while (!list_empty(&store->echoes_in_order)) {
-        remove_echo(store, CONTAINER_OF(store->echoes_in_order.next, struct echo, link));
     }
 }
 

@@ -569,7 +569,7 @@ static void test_random(void **state)
         m.records[i] = record_of(f, (int64_t)i, random_below(&m.random, 300));
     }
     run_model(f, &m, 1 << 20, false);
-    assert_true(m.hits > m.misses);
+    assert_true(m.hits > m.misses / 2); /* all is expired now and then */
     run_model(f, &m, 40000, false);
     run_model(f, &m, 40000, true);
 }

@@ -131,6 +131,14 @@ struct home *redis_home(const struct redis *redis, const char *name)
     return NULL;
 }
 
+int redis_unavailable(const struct redis_store *store, struct error *error)
+{
+    error_set(error, CODE_UNAVAILABLE, "%s: the Redis \"%s\" cannot be reached",
+              store->resource->name, home_name(store->home));
+    error_resource(error, store->resource->name);
+    return -CODE_UNAVAILABLE;
+}
+
 bool redis_turn(struct redis *redis)
 {
     bool more = false;

@@ -346,6 +346,10 @@ static void on_built_known(struct built_waiter *waiter)
     struct transaction *tx = CONTAINER_OF(waiter, struct transaction, built_waiter);
     struct error error = ERROR_INIT;
     tx->pending = 0;
+    if (tx->write == NULL) {
+        finish(tx, 0); /* what was staged lay in the memory of whoever asked */
+        return;
+    }
     /* Beside records whose identities nobody knows, none can be promised. */
     if (redis_keeps_indexes(tx->store) && tx->store->resource->identity_count > 0 &&
         redis_claims_are_whole(tx->store, &error) < 0) {

@@ -80,14 +80,6 @@ unsigned redis_identity_number(const struct redis_store *store, const struct ide
     return (unsigned)number;
 }
 
-int redis_unavailable(const struct redis_store *store, struct error *error)
-{
-    error_set(error, CODE_UNAVAILABLE, "%s: the Redis \"%s\" cannot be reached",
-              store->resource->name, home_name(store->home));
-    error_resource(error, store->resource->name);
-    return -CODE_UNAVAILABLE;
-}
-
 /* ---- What is known ---- */
 
 static const struct kept_value *kept_of(const struct near_entry *entry)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "layers/engine/engine_inner.h"
+#include "layers/engine/writing.h"
 #include "layers/query/eval.h"
 #include "layers/redis/redis.h"
 #include "protocol/base/check.h"
@@ -311,6 +312,9 @@ static void call_timeout(struct call *call)
 {
     error_set(&call->error, CODE_TIMEOUT, "%s: the time allowed has passed",
               call_kind_name(call->kind));
+    if (call->writing != NULL && call->writing->home.sent) {
+        strcpy(call->error.outcome, "unknown");
+    }
     call_abort(call);
 }
 

@@ -172,6 +172,7 @@ static void set_start(struct transaction *tx)
         commit->views[i]->group = &commit->groups[commit->group_count - 1];
     }
     tx->stage = TX_SETTING;
+    tx->write->sent = true;
     tx->pending = 1; /* this function */
     for (size_t i = 0; i < commit->group_count; i++) {
         send_group(tx, &commit->groups[i]);

@@ -41,6 +41,7 @@ void tx_judge_again(struct transaction *tx)
         return;
     }
     tx->write->state = STORE_WRITE_JUDGING;
+    tx->write->sent = false;
     wake(tx);
 }
 

@@ -191,6 +191,10 @@ static void publish(struct transaction *tx, const struct view *view)
         resident_apply(store, view->key, view->key_size, view->after);
     } else {
         redis_forget(store, view->key, view->key_size);
+        if (!home_is_current(store->home, store->lane)) {
+            /* No notice tells who reads sets and claims just now that they have changed. */
+            redis_forget_hints(store);
+        }
         struct write_event event = {.cause = WRITE_CALL, .old = view->record, .new = view->after};
         redis_publish(store, &event);
     }

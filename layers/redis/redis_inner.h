@@ -47,6 +47,7 @@ struct redis_store {
     struct list link; /* in redis->stores */
     uint32_t users;   /* the opener, and all that is out */
     bool closed;
+    bool eviction_told;
     uint64_t lost_us; /* when the home was lost; 0 while it is there */
     /* Remote. */
     struct near_cache *cache;
@@ -130,6 +131,9 @@ const struct record *redis_known_stale(struct redis_store *store, const uint8_t 
 /* A write from here to the key begins, or has ended: what is cached or in flight of
  * it does not count. */
 void redis_forget(struct redis_store *store, const uint8_t *key, size_t size);
+
+/* Reads of index sets and claims that are in flight do not count. */
+void redis_forget_hints(struct redis_store *store);
 
 /* Tells everybody of a write. */
 void redis_publish(struct redis_store *store, struct write_event *event);

@@ -21,7 +21,8 @@
 enum {
     IN_FLIGHT_MAX = 8, /* batches of one loader */
     BATCH_KEYS = 1000,
-    NUMBER_BYTES = 2 /* an identity's or an index's number, in front of a key */
+    BATCH_MEMBERS_MAX = 1000000, /* members of all index sets that one batch reads */
+    NUMBER_BYTES = 2             /* an identity's or an index's number, in front of a key */
 };
 
 /* A batch that is out. In the batch's arena. */
@@ -29,6 +30,7 @@ struct reading {
     struct redis_store *store;
     struct batch *batch;
     size_t missing; /* replies */
+    size_t members; /* of index sets, so far */
     uint64_t sent_us;
     const uint8_t *commands;
     uint32_t *starts; /* of the commands, and where the last one ends */
@@ -103,6 +105,12 @@ static void fail_batch(struct redis_store *store, struct batch *batch)
     coalescer_fail(store->redis->engine.coalescer, batch, &error, redis_now_us(store));
 }
 
+/* Whether they say the same: the message has all that the details have. */
+static bool same_error(const struct error *a, const struct error *b)
+{
+    return a->code == b->code && strcmp(a->message, b->message) == 0;
+}
+
 static void fail_key(struct reading *reading, size_t key, const struct error *error)
 {
     static const struct error no_memory = {.code = CODE_OVERLOADED,
@@ -111,7 +119,7 @@ static void fail_key(struct reading *reading, size_t key, const struct error *er
                                            .position = -1,
                                            .written = -1};
     struct batch *batch = reading->batch;
-    if (reading->failure == NULL || memcmp(reading->failure, error, sizeof *error) != 0) {
+    if (reading->failure == NULL || !same_error(reading->failure, error)) {
         reading->failure = arena_copy(&batch->arena, error, sizeof *error);
     }
     batch->answers[key].error = reading->failure != NULL ? reading->failure : &no_memory;
@@ -392,8 +400,14 @@ static void on_members(struct home_command *command, const struct home_answer *a
                   store->resource->name, resp_describe(&token));
     } else if (token.count > most) {
         error_limit_hit(&error, CODE_TOO_LARGE, "keys_per_call", most, token.count);
+    } else if (reading->members + token.count > BATCH_MEMBERS_MAX) {
+        /* Many large sets at once: none of them alone is too large. */
+        error_set(&error, CODE_OVERLOADED,
+                  "%s: the sets that are read together name more than %d records",
+                  store->resource->name, BATCH_MEMBERS_MAX);
     }
     size_t count = error.code == CODE_OK ? (size_t)token.count : 0;
+    reading->members += count;
     read->keys = arena_alloc(&batch->arena, (count + 1) * sizeof *read->keys);
     read->members = arena_alloc(&batch->arena, (count + 1) * sizeof *read->members);
     for (size_t i = 0; read->members != NULL && read->keys != NULL && i < count; i++) {

@@ -163,6 +163,13 @@ void redis_forget(struct redis_store *store, const uint8_t *key, size_t size)
     coalescer_overtake(store->redis->engine.coalescer, &store->records, key, size);
 }
 
+void redis_forget_hints(struct redis_store *store)
+{
+    struct coalescer *coalescer = store->redis->engine.coalescer;
+    coalescer_overtake(coalescer, &store->identities, NULL, 0);
+    coalescer_overtake(coalescer, &store->ranges, NULL, 0);
+}
+
 /* What was cached of a key, where it may be believed to be what it was. */
 static const struct record *last_known(struct redis_store *store, const uint8_t *key, size_t size,
                                        bool *known)
@@ -327,11 +334,33 @@ static void on_lost(struct home_listener *listener, enum home_lane lane)
     all_changed(store, WRITE_LOST);
 }
 
+/* The start is refused where the policy is known by then (redis_check); it may change, or
+ * be known later only. */
+static void tell_eviction(struct redis_store *store)
+{
+    const char *policy = home_evicting_policy(store->home);
+    const struct home_world *outside = &store->redis->outside;
+    if (policy != NULL && !store->eviction_told) {
+        struct buffer text = BUFFER_INIT;
+        buffer_printf(&text,
+                      "by %s it may drop the indexes of %s: expected noeviction, or volatile-*",
+                      policy, store->resource->name);
+        buffer_byte(&text, 0);
+        if (!text.failed) {
+            outside->log(outside->context, "redis_evicts", home_name(store->home),
+                         (const char *)text.bytes, true);
+        }
+        buffer_release(&text);
+    }
+    store->eviction_told = policy != NULL;
+}
+
 static void on_ready(struct home_listener *listener, enum home_lane lane)
 {
     struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
     if (lane == HOME_KEYS && redis_keeps_indexes(store)) {
         redis_built_ask(store, NULL);
+        tell_eviction(store);
     }
     if (lane != store->lane) {
         return;

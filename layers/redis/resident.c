@@ -106,6 +106,7 @@ void resident_load_go_on(struct redis_store *store)
     }
     resident->state = RESIDENT_LOADED;
     resident->loaded_once = true;
+    resident->lost_us = 0;
 }
 
 static void scan_end(struct resident_scan *scan)
@@ -313,8 +314,7 @@ bool resident_is_current(struct redis_store *store)
 
 bool resident_is_behind(const struct redis_store *store)
 {
-    return store->resident->state == RESIDENT_LOADED &&
-           !home_is_current(store->home, store->lane);
+    return store->resident->state == RESIDENT_LOADED && !home_is_current(store->home, store->lane);
 }
 
 bool resident_is_settled(const struct redis_store *store)

@@ -56,7 +56,7 @@ static void agrees_with_a_plain_crc(void **state)
     struct random random = random_start("slots crc");
     static const char alphabet[] = "ab{}";
     for (int round = 0; round < 20000; round++) {
-        char key[12];
+        char key[12] = {0};
         size_t size = (size_t)random_below(&random, sizeof(key));
         for (size_t i = 0; i < size; i++) {
             key[i] = random_below(&random, 3) > 0 ? alphabet[random_below(&random, 4)]

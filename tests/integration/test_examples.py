@@ -40,6 +40,16 @@ class Helpdesk(relata_test.Case):
         self.assertIn("ticket: 20000 records written", printed)
         self.assertIn("it exited with 0", printed)
 
+    def test_demo_redis(self):
+        with tempfile.TemporaryDirectory(prefix="relata-test-") as folder:
+            printed = run(os.path.join(EXAMPLES, "helpdesk", "demo-redis"), TMPDIR=folder)
+            self.assertEqual(os.listdir(folder), [])
+        for said in [
+                '{"id":7,"name":"Changed through A","priority_threshold":9}',
+                '{"id":3,"name":"Changed by redis-cli"}', "B, representative: invalidations 1",
+                "relata: unavailable: redis main", "A exited with 0", "B exited with 0"]:
+            self.assertIn(said, printed)
+
     def test_data_is_the_seeds(self):
         def data(*seed):
             with tempfile.TemporaryDirectory(prefix="relata-test-") as folder:

@@ -41,10 +41,17 @@ static inline struct hash_table_node *hash_table_same(struct hash_table_node *no
     return node;
 }
 
+/* Where the search for a hash begins, whatever is there: to fetch it ahead. */
+static inline struct hash_table_node *hash_table_first(const struct hash_table *table,
+                                                       uint64_t hash)
+{
+    return table->buckets[hash & table->mask];
+}
+
 /* The nodes of a hash: for (n = hash_table_find(t, h); n != NULL; n = hash_table_next(n)) */
 static inline struct hash_table_node *hash_table_find(const struct hash_table *table, uint64_t hash)
 {
-    return hash_table_same(table->buckets[hash & table->mask], hash);
+    return hash_table_same(hash_table_first(table, hash), hash);
 }
 
 static inline struct hash_table_node *hash_table_next(const struct hash_table_node *node)

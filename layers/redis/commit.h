@@ -45,6 +45,7 @@ struct commit {
     char mark[MARK_MAX];
     size_t mark_size; /* 0: no mark */
     uint64_t deadline_ms;
+    uint64_t flushes;    /* the store's, when members and claims were sent */
     struct view **views; /* that are staged, by slot */
     size_t count;
     struct claim_change *claims;
@@ -63,6 +64,8 @@ void commit_send_loose(struct transaction *tx, uint16_t slot);
 
 /* Puts in the members of a staged record. */
 void commit_add_members(struct transaction *tx, const struct view *view);
+/* The same once more, of a record that is set: nobody waits for it. */
+void commit_add_members_again(struct transaction *tx, const struct view *view);
 /* Takes those out that a write with this mark put in. */
 void commit_remove_members(struct transaction *tx, const struct record *record, const void *mark,
                            size_t mark_size);

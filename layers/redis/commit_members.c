@@ -118,6 +118,18 @@ void commit_add_members(struct transaction *tx, const struct view *view)
     }
 }
 
+void commit_add_members_again(struct transaction *tx, const struct view *view)
+{
+    const struct commit *commit = tx->commit;
+    for (unsigned i = 0; i < redis_index_count(tx->store); i++) {
+        int32_t slot = put_member_command(tx, "ZADD", &tx->store->resource->indexes[i], view->after,
+                                          commit->mark, commit->mark_size);
+        if (slot >= 0) {
+            commit_send_loose(tx, (uint16_t)slot);
+        }
+    }
+}
+
 void commit_remove_members(struct transaction *tx, const struct record *record, const void *mark,
                            size_t mark_size)
 {

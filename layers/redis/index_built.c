@@ -3,6 +3,7 @@
 #include "layers/redis/index_set.h"
 #include "layers/redis/key_text.h"
 #include "layers/redis/redis_inner.h"
+#include "layers/redis/scan.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
 
@@ -33,7 +34,7 @@ struct check {
     struct buffer bytes;
 };
 
-enum { SCAN_COUNT = 1000, SCANS_MAX = 200 };
+enum { SCANS_MAX = 200 };
 
 static unsigned flag_count(const struct redis_store *store)
 {
@@ -209,17 +210,7 @@ static void scan(struct check *check, const void *cursor, size_t size)
 {
     struct redis_store *store = check->store;
     struct buffer bytes = BUFFER_INIT; /* the cursor lies in an answer */
-    struct buffer pattern = BUFFER_INIT;
-    key_text_pattern(store->resource, &pattern);
-    resp_command(&bytes, 6);
-    resp_word_text(&bytes, "SCAN");
-    resp_word(&bytes, cursor, size);
-    resp_word_text(&bytes, "MATCH");
-    resp_word(&bytes, pattern.bytes, pattern.size);
-    resp_word_text(&bytes, "COUNT");
-    resp_word_integer(&bytes, SCAN_COUNT);
-    bytes.failed |= pattern.failed;
-    buffer_release(&pattern);
+    scan_command(store->resource, cursor, size, &bytes);
     buffer_release(&check->bytes);
     check->bytes = bytes;
     if (bytes.failed || home_node_count(store->home) == 0) {

@@ -238,6 +238,10 @@ static uint64_t settle_groups(struct transaction *tx)
         const struct set_group *group = &commit->groups[g];
         for (size_t i = group->first; i < group->first + group->count; i++) {
             if (group->outcome == SET_DONE) {
+                if (commit->flushes != tx->store->flushes && commit->views[i]->after != NULL) {
+                    /* Redis may have been emptied between its members and itself. */
+                    commit_add_members_again(tx, commit->views[i]);
+                }
                 publish(tx, commit->views[i]);
                 written++;
             } else if (group->outcome == SET_UNKNOWN) {
@@ -335,6 +339,7 @@ static void prepare(struct transaction *tx)
             mark_make(tx->commit->mark, redis->daemon, ++redis->mark_number, now_ms);
         tx->commit->deadline_ms = now_ms + TX_DEADLINE_MS;
     }
+    tx->commit->flushes = tx->store->flushes;
     tx->pending = 1; /* this function */
     for (size_t i = 0; i < tx->commit->count; i++) {
         struct view *view = tx->commit->views[i];

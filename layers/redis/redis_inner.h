@@ -47,6 +47,7 @@ struct redis_store {
     struct list link; /* in redis->stores */
     uint32_t users;   /* the opener, and all that is out */
     bool closed;
+    uint64_t flushes; /* times that Redis told of all keys */
     bool eviction_told;
     uint64_t lost_us; /* when the home was lost; 0 while it is there */
     /* Remote. */

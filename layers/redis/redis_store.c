@@ -295,6 +295,7 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
                       size_t size)
 {
     struct redis_store *store = CONTAINER_OF(listener, struct redis_store, listener);
+    store->flushes += name == NULL ? 1 : 0;
     if (name == NULL && lane == HOME_KEYS) {
         /* All resources ask at once, before one of them marks its own and the home is
          * empty no more. */

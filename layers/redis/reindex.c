@@ -3,6 +3,7 @@
 #include "layers/redis/index_set.h"
 #include "layers/redis/key_text.h"
 #include "layers/redis/reindex_inner.h"
+#include "layers/redis/scan.h"
 #include "protocol/base/check.h"
 #include "protocol/base/hash.h"
 #include "protocol/base/heap.h"
@@ -24,10 +25,7 @@
  * closed or gets another schema, and two records with the same identity (conflict).
  * Then nothing is marked; what was put in does no harm. */
 
-enum {
-    SCAN_COUNT = 1000,      /* keys that one SCAN looks at */
-    COMMANDS_OUT_MAX = 2000 /* about so many for records at a time */
-};
+enum { COMMANDS_OUT_MAX = 2000 }; /* about so many for records at a time */
 
 /* ---- Failing ---- */
 
@@ -226,17 +224,8 @@ static void on_scanned(struct home_command *command, const struct home_answer *a
 
 static void scan(struct redis_reindex *reindex)
 {
-    struct buffer pattern = BUFFER_INIT;
-    key_text_pattern(reindex->resource, &pattern);
-    resp_command(&reindex->bytes, 6);
-    resp_word_text(&reindex->bytes, "SCAN");
-    resp_word(&reindex->bytes, reindex->cursor.bytes, reindex->cursor.size);
-    resp_word_text(&reindex->bytes, "MATCH");
-    resp_word(&reindex->bytes, pattern.bytes, pattern.size);
-    resp_word_text(&reindex->bytes, "COUNT");
-    resp_word_integer(&reindex->bytes, SCAN_COUNT);
-    reindex->bytes.failed |= pattern.failed || reindex->cursor.failed;
-    buffer_release(&pattern);
+    scan_command(reindex->resource, reindex->cursor.bytes, reindex->cursor.size, &reindex->bytes);
+    reindex->bytes.failed |= reindex->cursor.failed;
     send_own(reindex, reindex->store->lane, reindex->node, 0, on_scanned);
 }
 

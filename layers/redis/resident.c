@@ -1,5 +1,6 @@
 #include "layers/redis/key_text.h"
 #include "layers/redis/resident_inner.h"
+#include "layers/redis/scan.h"
 #include "protocol/base/check.h"
 #include "protocol/base/hash.h"
 #include "protocol/base/heap.h"
@@ -127,18 +128,8 @@ static void on_scanned(struct home_command *command, const struct home_answer *a
 static void scan_send(struct resident_scan *scan, const void *cursor, size_t size)
 {
     struct redis_store *store = scan->store;
-    struct buffer pattern = BUFFER_INIT;
     struct buffer bytes = BUFFER_INIT; /* the cursor lies in the old command's answer */
-    key_text_pattern(store->resource, &pattern);
-    resp_command(&bytes, 6);
-    resp_word_text(&bytes, "SCAN");
-    resp_word(&bytes, cursor, size);
-    resp_word_text(&bytes, "MATCH");
-    resp_word(&bytes, pattern.bytes, pattern.size);
-    resp_word_text(&bytes, "COUNT");
-    resp_word_integer(&bytes, SCAN_COUNT);
-    bytes.failed |= pattern.failed;
-    buffer_release(&pattern);
+    scan_command(store->resource, cursor, size, &bytes);
     buffer_release(&scan->bytes);
     scan->bytes = bytes;
     if (bytes.failed) {

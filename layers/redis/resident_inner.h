@@ -9,7 +9,6 @@
 enum resident_state { RESIDENT_AWAY, RESIDENT_LOADING, RESIDENT_LOADED };
 
 enum {
-    SCAN_COUNT = 1000,     /* keys that one SCAN looks at */
     CONFLICTS_MAX = 3,     /* times that a key is read again because an identity is taken */
     RETRY_US = 1000 * 1000 /* after a load that failed */
 };

@@ -236,6 +236,7 @@ class Cached(Case):
 
     def load(self, **options):
         """What of it the loader was asked for."""
+        layers.wait_until_quiet(self.client)
         before = self.counters(self.client)["unique_keys"]
         self.answer = self.client.call("load", "representative", SOURCES, NAME, options)
         return self.counters(self.client)["unique_keys"] - before

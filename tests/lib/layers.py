@@ -62,6 +62,15 @@ def leave_out(*variants, why):
     return unittest.skipIf(_variant in variants, why)
 
 
+def wait_until_quiet(client):
+    """Until nothing is out to Redis. A write is answered before what it leaves behind in
+    index sets is taken out; a load that runs meanwhile is answered, and not kept."""
+    def is_quiet():
+        homes = client.call("stats").get("redis", {}).values()
+        return all(home["waiting"] == 0 for home in homes)
+    relata_test.wait_until(is_quiet, "Redis to have answered all")
+
+
 def is_refusal(error):
     """Whether a call was refused since no key and no index leads to what it asks for: that
     is right only where resources are fetched on demand, and must say what would help."""

@@ -4,8 +4,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <string.h>
 
 #include "layers/load/result_cache.h"
+#include "protocol/base/check.h"
 #include "protocol/base/heap.h"
 #include "tests/lib/random.h"
 #include "tests/lib/result_cache_fixture.h"

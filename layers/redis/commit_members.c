@@ -118,26 +118,26 @@ void commit_add_members(struct transaction *tx, const struct view *view)
     }
 }
 
-void commit_add_members_again(struct transaction *tx, const struct view *view)
+/* The members of a record for all indexes; nobody waits for them. */
+static void send_members(struct transaction *tx, const char *verb, const struct record *record,
+                         const void *mark, size_t mark_size)
 {
-    const struct commit *commit = tx->commit;
     for (unsigned i = 0; i < redis_index_count(tx->store); i++) {
-        int32_t slot = put_member_command(tx, "ZADD", &tx->store->resource->indexes[i], view->after,
-                                          commit->mark, commit->mark_size);
+        int32_t slot =
+            put_member_command(tx, verb, &tx->store->resource->indexes[i], record, mark, mark_size);
         if (slot >= 0) {
             commit_send_loose(tx, (uint16_t)slot);
         }
     }
 }
 
+void commit_add_members_again(struct transaction *tx, const struct view *view)
+{
+    send_members(tx, "ZADD", view->after, tx->commit->mark, tx->commit->mark_size);
+}
+
 void commit_remove_members(struct transaction *tx, const struct record *record, const void *mark,
                            size_t mark_size)
 {
-    for (unsigned i = 0; i < redis_index_count(tx->store); i++) {
-        int32_t slot = put_member_command(tx, "ZREM", &tx->store->resource->indexes[i], record,
-                                          mark, mark_size);
-        if (slot >= 0) {
-            commit_send_loose(tx, (uint16_t)slot);
-        }
-    }
+    send_members(tx, "ZREM", record, mark, mark_size);
 }

@@ -187,6 +187,10 @@ static void set_start(struct transaction *tx)
 static void publish(struct transaction *tx, const struct view *view)
 {
     struct redis_store *store = tx->store;
+    if (view->after != NULL && tx->commit->flushes != store->flushes) {
+        /* Redis may have been emptied between its members and itself. */
+        commit_add_members_again(tx, view);
+    }
     if (store->table != NULL) {
         resident_apply(store, view->key, view->key_size, view->after);
     } else {
@@ -238,10 +242,6 @@ static uint64_t settle_groups(struct transaction *tx)
         const struct set_group *group = &commit->groups[g];
         for (size_t i = group->first; i < group->first + group->count; i++) {
             if (group->outcome == SET_DONE) {
-                if (commit->flushes != tx->store->flushes && commit->views[i]->after != NULL) {
-                    /* Redis may have been emptied between its members and itself. */
-                    commit_add_members_again(tx, commit->views[i]);
-                }
                 publish(tx, commit->views[i]);
                 written++;
             } else if (group->outcome == SET_UNKNOWN) {

@@ -39,7 +39,6 @@ void fetch_fail(struct fetching *fetching);
 int fetch_load(struct fetching *fetching, struct loader *loader, const struct load_key *keys,
                size_t count, void (*done)(struct load *), struct error *error);
 void fetch_load_done(struct fetching *fetching);
-void fetch_load_end(struct fetching *fetching);
 /* The second stage, from inside a load's `done`: fetching->keys are known. */
 void fetch_go_on_with_records(struct fetching *fetching);
 

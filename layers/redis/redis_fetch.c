@@ -50,7 +50,7 @@ void fetch_load_done(struct fetching *fetching)
     fetching->loaded = true;
 }
 
-void fetch_load_end(struct fetching *fetching)
+static void fetch_load_end(struct fetching *fetching)
 {
     struct coalescer *coalescer = fetching->store->redis->engine.coalescer;
     if (fetching->loading) {

@@ -42,8 +42,8 @@ struct view *tx_view(struct transaction *tx, const uint8_t *key, size_t size)
     return view;
 }
 
-struct claim_view *tx_claim(struct transaction *tx, const struct identity *identity,
-                            const uint8_t *key, size_t size)
+static struct claim_view *tx_claim(struct transaction *tx, const struct identity *identity,
+                                   const uint8_t *key, size_t size)
 {
     uint64_t hash = hash_bytes(key, size);
     struct hash_table_node *node = hash_table_find(&tx->claims, hash);

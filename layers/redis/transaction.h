@@ -133,8 +133,6 @@ void tx_free(struct transaction *tx);
 
 /* redis_pass.c: the view of a key, made where there is none; NULL where memory lacks. */
 struct view *tx_view(struct transaction *tx, const uint8_t *key, size_t size);
-struct claim_view *tx_claim(struct transaction *tx, const struct identity *identity,
-                            const uint8_t *key, size_t size);
 
 /* redis_pass.c: what a pass works on. */
 extern const struct store_ops tx_facade_ops;

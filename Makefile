@@ -6,8 +6,12 @@ FUZZ_SECONDS ?= 30
 PREFIX ?= /usr/local
 CMAKE = CMAKE_GENERATOR="$$(command -v ninja >/dev/null && echo Ninja || echo Unix Makefiles)" cmake
 
-.PHONY: build demo demo-redis test check bench install clean
+.PHONY: deps build demo demo-redis test check bench install clean
 .DEFAULT_GOAL := build
+
+# All that building and testing needs; the others install what they need of it.
+deps:
+	@scripts/deps test
 
 build:
 	@scripts/deps build

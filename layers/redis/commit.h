@@ -74,6 +74,8 @@ void commit_remove_members(struct transaction *tx, const struct record *record, 
 
 /* Takes the claims of a staged record, and looks at those that it gives up. */
 void commit_change_claims(struct transaction *tx, struct view *view);
+/* Puts back those that it took where none stands now; nobody waits for it. */
+void commit_put_claims_back(struct transaction *tx, const struct view *view);
 /* Takes a claim away, if it is still what it was when it was taken or looked at. */
 void commit_release_claim(struct transaction *tx, const struct claim_change *change);
 bool commit_any_refused(const struct transaction *tx);

@@ -174,6 +174,23 @@ void commit_release_claim(struct transaction *tx, const struct claim_change *cha
     commit_send_loose(tx, change->slot);
 }
 
+void commit_put_claims_back(struct transaction *tx, const struct view *view)
+{
+    for (const struct claim_change *change = tx->commit->claims; change != NULL;
+         change = change->next) {
+        if (change->view != view || !change->takes || change->value_size == 0) {
+            continue;
+        }
+        buffer_truncate(&tx->bytes, 0);
+        resp_command(&tx->bytes, 4);
+        resp_word_text(&tx->bytes, "SET");
+        resp_word(&tx->bytes, change->name, change->name_size);
+        resp_word(&tx->bytes, change->value, change->value_size);
+        resp_word_text(&tx->bytes, "NX"); /* who has it meanwhile keeps it */
+        commit_send_loose(tx, change->slot);
+    }
+}
+
 static const struct identity *identity_of(const struct transaction *tx, unsigned number)
 {
     return &tx->store->resource->identities[number];

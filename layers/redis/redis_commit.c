@@ -188,8 +188,9 @@ static void publish(struct transaction *tx, const struct view *view)
 {
     struct redis_store *store = tx->store;
     if (view->after != NULL && tx->commit->flushes != store->flushes) {
-        /* Redis may have been emptied between its members and itself. */
+        /* Redis may have been emptied between what leads to it and itself. */
         commit_add_members_again(tx, view);
+        commit_put_claims_back(tx, view);
     }
     if (store->table != NULL) {
         resident_apply(store, view->key, view->key_size, view->after);

@@ -15,6 +15,7 @@ resources:
     fields: {id: integer, code: string}
     identities: {code: [code]}
 """
+INDEXED = SCHEMA.replace("code: string}", "code: string, kind: integer}") + "    indexes: [[kind]]\n"
 ROUNDS = 100
 
 
@@ -69,6 +70,22 @@ class Claims(redis_server.RedisCase):
         for each in (slow, client):
             self.assertEqual(self.find(each, "one"), record)
         self.assert_refused("conflict", client.call, "create", "item", {"id": 2, "code": "one"})
+
+    def test_redis_is_emptied_between_claim_and_record(self):
+        """The record is set behind that; what leads to it is put in again."""
+        proxy = self.proxy(self.server)
+        client = self.start_relatad(INDEXED, {"main": proxy}).connect()
+        client.call("create", "item", {"id": 0, "code": "zero", "kind": 1})
+        proxy.stall("down")
+        record = {"id": 1, "code": "one", "kind": 7}
+        client.send(relata_test.request(9, "create", "item", record))
+        names = ("relata:id:item:code:one", "relata:ix:item:kind:7")
+        wait_until(lambda: self.raw.call("EXISTS", *names) == 2, "the claim and the member")
+        self.raw.call("FLUSHALL")
+        proxy.go_on()
+        self.assertEqual(client.receive(), [1, 9, None, record])
+        wait_until(lambda: self.raw.call("EXISTS", "item:1", *names) == 3, "what leads to it")
+        self.assertEqual(self.raw.call("EXISTS", "item:0"), 0)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ struct home *home_create(const struct home_options *options, const struct home_w
     list_init(&home->listeners);
     list_init(&home->nodes);
     list_init(&home->dirty);
+    list_init(&home->resting);
     list_init(&home->failed);
     list_init(&home->parked);
     error_clear(&home->fault);
@@ -380,6 +381,18 @@ static void run_failed(struct home *home)
     }
 }
 
+static void run_resting(struct home *home)
+{
+    struct list all;
+    list_init(&all);
+    list_move_all(&all, &home->resting);
+    while (!list_empty(&all)) {
+        struct home_line *line = CONTAINER_OF(all.next, struct home_line, resting);
+        list_remove(&line->resting);
+        link_go_on(&line->link);
+    }
+}
+
 /* ---- Time ---- */
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -436,10 +449,11 @@ static void on_idle(uv_idle_t *idle)
     struct home *home = idle->data;
     home->world.enter(home->world.context);
     run_failed(home);
+    run_resting(home);
     if (home->closing) {
         go_on_closing(home);
     }
-    if (list_empty(&home->failed)) {
+    if (list_empty(&home->failed) && list_empty(&home->resting)) {
         CHECK(uv_idle_stop(idle) == 0);
     }
 }
@@ -449,6 +463,14 @@ void home_wake(struct home *home)
     if (home->handles > 0 && !uv_is_closing((uv_handle_t *)&home->idle)) {
         CHECK(uv_idle_start(&home->idle, on_idle) == 0);
     }
+}
+
+void home_mark_resting(struct home_line *line)
+{
+    struct home *home = line->node->home;
+    list_remove(&line->resting);
+    list_append(&home->resting, &line->resting);
+    home_wake(home);
 }
 
 static void on_timer(uv_timer_t *timer)

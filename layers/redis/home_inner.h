@@ -14,8 +14,9 @@ struct home_line {
     struct link link;
     struct home_node *node;
     enum home_lane lane;
-    struct list dirty; /* in the home's, where something is to be flushed */
-    bool was_up;       /* since the home was opened */
+    struct list dirty;   /* in the home's, where something is to be flushed */
+    struct list resting; /* in the home's, where it goes on in the next turn */
+    bool was_up;         /* since the home was opened */
     uint64_t up_us;
     uint64_t lost_us;        /* 0: it was never lost */
     uint64_t retry_us;       /* not opened again before */
@@ -61,7 +62,7 @@ struct home {
     struct home_world world;
     uint64_t random;
     uv_timer_t timer;
-    uv_idle_t idle; /* active while `failed` has any, or closing goes on */
+    uv_idle_t idle; /* active while `failed` or `resting` has any, or closing goes on */
     unsigned handles;
     bool opened;
     uint64_t opened_us;
@@ -83,6 +84,7 @@ struct home {
     struct buffer prefix_words;
 
     struct list dirty;
+    struct list resting;
     struct list failed; /* commands to be refused in the next turn */
     struct list parked; /* commands to be sent again later */
     size_t waiting;     /* commands whose done was not called */
@@ -155,6 +157,8 @@ static inline bool home_node_is_master(const struct home_node *node)
 bool home_put(struct home_command *command, struct home_line *line);
 void home_refuse(struct home_command *command, enum home_refusal refusal);
 void home_mark_dirty(struct home_line *line);
+/* Its link goes on in the next turn. */
+void home_mark_resting(struct home_line *line);
 /* Something is to be done in the next turn. */
 void home_wake(struct home *home);
 

@@ -42,6 +42,11 @@ static void on_notice(struct link *link, const uint8_t *key, size_t size)
     home_tell_notice(line->node->home, line->lane, key, size);
 }
 
+static void on_rest(struct link *link)
+{
+    home_mark_resting(line_of(link));
+}
+
 static void on_up(struct link *link)
 {
     struct home_line *line = line_of(link);
@@ -114,6 +119,7 @@ static void init_line(struct home_line *line, struct home_node *node, enum home_
     line->node = node;
     line->lane = lane;
     list_init(&line->dirty);
+    list_init(&line->resting);
     link_init(&line->link);
     line->link.loop = home->world.loop;
     line->link.context = home;
@@ -121,6 +127,7 @@ static void init_line(struct home_line *line, struct home_node *node, enum home_
     line->link.on_up = on_up;
     line->link.on_down = on_down;
     line->link.on_notice = on_notice;
+    line->link.on_rest = on_rest;
 }
 
 struct home_node *home_node_of(struct home *home, const char *host, uint16_t port)
@@ -157,6 +164,7 @@ void home_node_free(struct home_node *node)
         struct home_line *line = &node->lines[lane];
         CHECK(line->link.state == LINK_IDLE);
         list_remove(&line->dirty);
+        list_remove(&line->resting);
         home->old_writes += line->link.writes;
         home->old_timeouts += line->link.timeouts;
     }

@@ -105,6 +105,9 @@ struct link {
     /* A key was changed by anybody; NULL: all keys may have been. Never called for
      * a message that somebody forged by PUBLISH (RESP3 pushes cannot be). */
     void (*on_notice)(struct link *link, const uint8_t *key, size_t size);
+    /* It has heard enough in this turn, and hears no more before link_go_on is called,
+     * which is to be in the next one: so others are served in between. */
+    void (*on_rest)(struct link *link);
 
     /* Read only. */
     enum link_state state;
@@ -135,10 +138,14 @@ struct link {
     uv_getaddrinfo_t resolving;
     uv_write_t writing_request;
     bool writing;
+    bool resting;
     bool handle_open;
     struct buffer output;  /* since the last flush */
     struct buffer sending; /* what the socket has not taken yet */
     struct buffer input;
+    size_t taken;       /* of `input` */
+    uint64_t keys_left; /* of the notice that it has come to: not told yet */
+    size_t keys_told;   /* in this turn */
     struct resp_scan scan;
     struct list waiting; /* commands, oldest first: those out and those in `output` */
     uint64_t opened_us;
@@ -168,6 +175,9 @@ int link_open(struct link *link, const struct link_settings *settings, uint64_t 
  * LINK_OUTPUT_MAX bytes wait: then nothing was done. */
 enum { LINK_OUTPUT_MAX = 256 << 20 };
 int link_send(struct link *link, struct link_command *command, const void *bytes, size_t size);
+
+/* Goes on hearing, after a rest. */
+void link_go_on(struct link *link);
 
 /* Writes what there is, with one system call; at the end of each turn. */
 void link_flush(struct link *link);

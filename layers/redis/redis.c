@@ -151,7 +151,7 @@ bool redis_turn(struct redis *redis)
             store->store.counters.records = near_cache_count(store->cache);
             store->store.counters.bytes = near_cache_bytes(store->cache);
         } else if (store->resident != NULL) {
-            resident_turn(store);
+            more |= resident_turn(store);
         }
     }
     for (unsigned i = 0; i < redis->home_count; i++) {

@@ -248,8 +248,9 @@ void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
                    const struct record *record);
 void resident_notice(struct redis_store *store, const uint8_t *name, size_t size);
 void resident_lost(struct redis_store *store);
-/* At the end of each turn: a load that failed is begun again after a while. */
-void resident_turn(struct redis_store *store);
+/* At the end of each turn: a load goes on, or one that failed is begun again after a
+ * while. Whether there is more to do at once. */
+bool resident_turn(struct redis_store *store);
 void resident_ready_again(struct redis_store *store);
 
 #endif

@@ -17,21 +17,17 @@
  *
  * A notice asks for its key again, unless that is asked for already: a notice that
  * comes before the answer is of a write before the read. What was in the table before
- * a load, and was not met in it, goes at its end. While it is AWAY the table stays,
- * for stale_if_error. Possible failures are what the home answers (it loads again when
- * it is ready again) and values that do not fit (they are counted, and left out). */
+ * a load, and was not met in it, is asked for at its end: the table is swept, a part
+ * in each turn. While it is AWAY the table stays, for stale_if_error. Possible failures
+ * are what the home answers (it loads again when it is ready again) and values that do
+ * not fit (they are counted, and left out). */
 
 /* ---- Loading ---- */
 
 static void forget_met(struct resident *resident)
 {
-    for (size_t i = 0; resident->met.count > 0 && i <= resident->met.mask; i++) {
-        while (resident->met.buckets[i] != NULL) {
-            struct met *met = CONTAINER_OF(resident->met.buckets[i], struct met, node);
-            hash_table_remove(&resident->met, &met->node);
-            heap_free(met);
-        }
-    }
+    hash_table_clear(&resident->met);
+    arena_release(&resident->met_nodes);
 }
 
 static void meet(struct resident *resident, const uint8_t *key, size_t size)
@@ -40,27 +36,44 @@ static void meet(struct resident *resident, const uint8_t *key, size_t size)
     if (hash_table_find(&resident->met, hash) != NULL) {
         return;
     }
-    struct met *met = heap_zero(1, sizeof *met);
+    struct hash_table_node *met = arena_alloc(&resident->met_nodes, sizeof *met);
     if (met == NULL) {
         resident->failed = true;
         return;
     }
-    hash_table_insert(&resident->met, &met->node, hash);
+    hash_table_insert(&resident->met, met, hash);
 }
 
-/* What the load did not meet is no more. */
-static void remove_unmet(struct redis_store *store)
+static void sweep_end(struct redis_store *store)
 {
     struct resident *resident = store->resident;
-    struct store *table = store->table;
-    struct store_cursor cursor;
-    struct buffer key = BUFFER_INIT;
-    const struct record *record;
-    if (table->ops->scan(table, &cursor) < 0) {
+    if (resident->sweeping) {
+        store->table->ops->close(&resident->sweep);
+        resident->sweeping = false;
+    }
+}
+
+static void sweep_begin(struct redis_store *store)
+{
+    struct resident *resident = store->resident;
+    if (store->table->ops->scan(store->table, &resident->sweep) < 0) {
         resident->failed = true;
         return;
     }
-    while ((record = table->ops->next(&cursor)) != NULL) {
+    resident->sweeping = true;
+}
+
+/* What the load did not meet is no more. */
+static void sweep_some(struct redis_store *store)
+{
+    struct resident *resident = store->resident;
+    struct buffer key = BUFFER_INIT;
+    const struct record *record = NULL;
+    for (unsigned i = 0; i < SWEPT_PER_TURN && !key.failed; i++) {
+        record = store->table->ops->next(&resident->sweep);
+        if (record == NULL) {
+            break;
+        }
         buffer_truncate(&key, 0);
         if (key_of_record(store->resource, &store->resource->primary_key, record, &key) &&
             hash_table_find(&resident->met, hash_bytes(key.bytes, key.size)) == NULL) {
@@ -68,9 +81,13 @@ static void remove_unmet(struct redis_store *store)
             resident_read_key(store, key.bytes, key.size, resident->load, 0);
         }
     }
-    table->ops->close(&cursor);
     resident->failed |= key.failed;
     buffer_release(&key);
+    if (record == NULL || resident->failed) {
+        sweep_end(store);
+        resident->swept = true;
+        resident_load_go_on(store);
+    }
 }
 
 void resident_fail(struct redis_store *store)
@@ -86,17 +103,14 @@ void resident_fail(struct redis_store *store)
 void resident_load_go_on(struct redis_store *store)
 {
     struct resident *resident = store->resident;
-    if (resident->state != RESIDENT_LOADING || resident->scans > 0 || resident->load_reads > 0) {
+    if (resident->state != RESIDENT_LOADING || resident->scans > 0) {
         return;
     }
-    if (!resident->failed && !resident->cleaned) {
-        resident->cleaned = true;
-        resident->scans = 1; /* until all of them are asked for */
-        remove_unmet(store);
-        resident->scans = 0;
-        if (resident->load_reads > 0) {
-            return;
-        }
+    if (!resident->failed && !resident->swept && !resident->sweeping) {
+        sweep_begin(store);
+    }
+    if (resident->sweeping || resident->load_reads > 0) {
+        return;
     }
     forget_met(resident);
     resident->tried = true;
@@ -196,10 +210,11 @@ static void load_start(struct redis_store *store)
 {
     struct resident *resident = store->resident;
     uint16_t nodes = home_node_count(store->home);
+    sweep_end(store);
     resident->load++;
     resident->state = RESIDENT_LOADING;
     resident->failed = nodes == 0;
-    resident->cleaned = false;
+    resident->swept = false;
     resident->scans = 1; /* this function */
     resident->load_reads = 0;
     forget_met(resident);
@@ -233,10 +248,13 @@ void resident_notice(struct redis_store *store, const uint8_t *name, size_t size
         load_start(store);
     } else if (key_text_read(store->resource, name, size, &key) && !key.failed) {
         store->counters.invalidations++;
-        if (store->resident->state == RESIDENT_LOADING) {
+        /* Until all is asked for, the load may rely on this read. Afterwards it waits for
+         * none but its own: others may write faster than all of theirs ever come back. */
+        bool of_load = !store->resident->swept;
+        if (of_load) {
             meet(store->resident, key.bytes, key.size);
         }
-        resident_read_key(store, key.bytes, key.size, store->resident->load, 0);
+        resident_read_key(store, key.bytes, key.size, of_load ? store->resident->load : 0, 0);
     }
     buffer_release(&key);
 }
@@ -247,6 +265,7 @@ void resident_lost(struct redis_store *store)
     if (resident->state == RESIDENT_LOADED) {
         resident->lost_us = redis_now_us(store);
     }
+    sweep_end(store);
     resident->state = RESIDENT_AWAY;
     resident->load++; /* what is out counts for no load any more */
 }
@@ -265,13 +284,18 @@ static bool may_load(const struct redis_store *store)
                                   : home_is_current(store->home, store->lane);
 }
 
-void resident_turn(struct redis_store *store)
+bool resident_turn(struct redis_store *store)
 {
     const struct resident *resident = store->resident;
+    if (resident->sweeping) {
+        sweep_some(store);
+        return resident->sweeping;
+    }
     if (resident->state == RESIDENT_AWAY && redis_now_us(store) >= resident->retry_us &&
         may_load(store)) {
         load_start(store);
     }
+    return false;
 }
 
 /* ---- What it may be asked ---- */
@@ -337,6 +361,7 @@ void resident_close(struct redis_store *store)
     if (resident == NULL) {
         return;
     }
+    sweep_end(store);
     forget_met(resident);
     resident_forget_misfits(resident);
     hash_table_release(&resident->misfits);

@@ -9,8 +9,9 @@
 enum resident_state { RESIDENT_AWAY, RESIDENT_LOADING, RESIDENT_LOADED };
 
 enum {
-    CONFLICTS_MAX = 3,     /* times that a key is read again because an identity is taken */
-    RETRY_US = 1000 * 1000 /* after a load that failed */
+    CONFLICTS_MAX = 3,      /* times that a key is read again because an identity is taken */
+    RETRY_US = 1000 * 1000, /* after a load that failed */
+    SWEPT_PER_TURN = 2000   /* records of the table that are looked at */
 };
 
 /* A key that is being read. */
@@ -37,11 +38,6 @@ struct resident_scan {
     struct buffer bytes;
 };
 
-/* A key that the load has met, by its hash. */
-struct met {
-    struct hash_table_node node;
-};
-
 /* A key whose value does not fit. */
 struct misfit {
     struct hash_table_node node;
@@ -57,14 +53,17 @@ struct resident {
     size_t load_reads; /* reads of this load that are out */
     bool failed;       /* this load lacks something */
     bool loaded_once;
-    bool cleaned;      /* what this load did not meet is asked for */
+    bool sweeping; /* what this load did not meet is asked for, a part in each turn */
+    bool swept;    /* all of that is asked for */
+    struct store_cursor sweep;
     uint64_t retry_us; /* when a load that failed is begun again */
     bool tried;        /* a load has come to an end, good or bad */
     struct hash_table reads;
     struct list reads_in_order; /* oldest first */
     uint64_t read_number;       /* of the last one */
     struct list waiters;        /* of struct resident_waiter, by number */
-    struct hash_table met;
+    struct hash_table met;      /* keys that the load has met, by their hashes */
+    struct arena met_nodes;
     struct hash_table misfits;
     uint64_t lost_us;
 };

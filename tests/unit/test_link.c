@@ -49,6 +49,9 @@ struct fixture {
     struct error error;
     char notes[NOTES_MAX]; /* notices and answers, in the order in which they came */
     size_t note_size;
+    bool only_counts; /* notices */
+    unsigned notices;
+    unsigned rests;
     bool close_when_done;
     bool send_when_done;
 };
@@ -98,11 +101,21 @@ static void on_down(struct link *link, const struct error *error)
 static void on_notice(struct link *link, const uint8_t *key, size_t size)
 {
     (void)link;
+    fixture->notices++;
+    if (fixture->only_counts) {
+        return;
+    }
     if (key == NULL) {
         note("!all ");
     } else {
         note("!%.*s ", (int)size, (const char *)key);
     }
+}
+
+static void on_rest(struct link *link)
+{
+    assert_true(link_is_up(link) || link->state == LINK_GREETING);
+    fixture->rests++;
 }
 
 static void on_patience(uv_timer_t *timer)
@@ -140,6 +153,7 @@ static int setup(void **state)
     f->link.on_up = on_up;
     f->link.on_down = on_down;
     f->link.on_notice = on_notice;
+    f->link.on_rest = on_rest;
     *state = f;
     return 0;
 }
@@ -171,6 +185,7 @@ static void turn(struct fixture *f)
     assert_int_equal(uv_timer_start(&f->patience, on_patience, 1, 1), 0);
     uv_run(&f->loop, UV_RUN_NOWAIT);
     assert_int_equal(uv_timer_stop(&f->patience), 0);
+    link_go_on(&f->link);
 }
 
 static uint64_t until_ms(void)
@@ -186,6 +201,7 @@ static void wait_for_more(struct fixture *f, uint64_t end_ms, const char *what)
     assert_int_equal(uv_timer_start(&f->patience, on_patience, 1, 1), 0);
     uv_run(&f->loop, UV_RUN_ONCE);
     assert_int_equal(uv_timer_stop(&f->patience), 0);
+    link_go_on(&f->link);
 }
 
 #define WAIT_FOR(f, condition)                                                                 \
@@ -613,6 +629,94 @@ static void tick(struct fixture *f, uint64_t us)
     link_flush(&f->link);
 }
 
+/* One notice of many keys, as a script or a burst makes it: a part in each turn, and
+ * what comes behind it in its order. */
+static void hears_much_in_parts(void **state)
+{
+    enum { KEYS = 5000, PART = 1000 };
+    static char bytes[64 + (KEYS * 8)];
+    struct fixture *f = *state;
+    be_up(f);
+    send_one(f, 'a');
+    link_flush(&f->link);
+    expect(f, GET);
+    int size = snprintf(bytes, sizeof(bytes), ">2\r\n$10\r\ninvalidate\r\n*%d\r\n", KEYS);
+    for (int i = 0; i < KEYS; i++) {
+        size += snprintf(bytes + size, sizeof(bytes) - (size_t)size, "$2\r\nkk\r\n");
+    }
+    say(f, bytes);
+    say(f, ":7\r\n");
+    f->only_counts = true;
+    unsigned most = 0;
+    for (uint64_t end_ms = until_ms(); f->note_size == 0;) {
+        unsigned before = f->notices;
+        unsigned rests = f->rests;
+        wait_for_more(f, end_ms, "the answer");
+        /* A turn may read for the first time, and then go on at once. */
+        unsigned parts = f->rests - rests > 1 ? 2 : 1;
+        most = f->notices - before > most * parts ? (f->notices - before) / parts : most;
+    }
+    assert_int_equal(f->notices, KEYS);
+    assert_in_range(most, 1, PART);
+    assert_in_range(f->rests, (KEYS / PART) - 1, 2 * KEYS / PART);
+    assert_string_equal(f->notes, "a=7 ");
+}
+
+/* More than is read at once: the rest is read in later turns. */
+static void reads_on_after_a_rest(void **state)
+{
+    enum { KEYS = 30000 };
+    static const char notice[] = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\nkk\r\n";
+    static char bytes[KEYS * sizeof(notice)];
+    struct fixture *f = *state;
+    be_up(f);
+    f->only_counts = true;
+    size_t size = 0;
+    for (int i = 0; i < KEYS; i++) {
+        size += (size_t)snprintf(bytes + size, sizeof(bytes) - size, "%s", notice);
+    }
+    size_t at = 0;
+    for (uint64_t end_ms = until_ms(); f->notices < KEYS;) {
+        ssize_t written = write(f->peer, bytes + at, size - at);
+        at += written > 0 ? (size_t)written : 0;
+        wait_for_more(f, end_ms, "the notices");
+    }
+    assert_int_equal(at, size);
+    assert_true(f->rests > 0);
+}
+
+static void closes_at_rest(void **state)
+{
+    static char bytes[(2000 * 8) + 64];
+    struct fixture *f = *state;
+    be_up(f);
+    int size = snprintf(bytes, sizeof(bytes), ">2\r\n$10\r\ninvalidate\r\n*2000\r\n");
+    for (int i = 0; i < 2000; i++) {
+        size += snprintf(bytes + size, sizeof(bytes) - (size_t)size, "$2\r\nkk\r\n");
+    }
+    say(f, bytes);
+    f->only_counts = true;
+    assert_int_equal(uv_timer_start(&f->patience, on_patience, 1, 1), 0);
+    for (uint64_t end_ms = until_ms(); f->rests == 0;) {
+        assert_true(uv_hrtime() / 1000000 < end_ms);
+        uv_run(&f->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(uv_timer_stop(&f->patience), 0);
+    link_close(&f->link);
+    link_go_on(&f->link);
+    WAIT_FOR(f, f->downs == 1);
+    assert_int_equal(f->notices, 1000);
+    /* The next session begins afresh. */
+    close(f->peer);
+    f->peer = -1;
+    f->ups = 0;
+    be_up(f);
+    f->only_counts = false;
+    say(f, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nend\r\n");
+    WAIT_FOR(f, f->note_size > 0);
+    assert_string_equal(f->notes, "!end ");
+}
+
 static void pings(void **state)
 {
     struct fixture *f = *state;
@@ -886,6 +990,9 @@ int main(void)
         TEST(sends_from_an_answer),
         TEST(closes_from_an_answer),
         TEST(sends_much),
+        TEST(hears_much_in_parts),
+        TEST(reads_on_after_a_rest),
+        TEST(closes_at_rest),
         TEST(pings),
         TEST(pings_are_bounded),
         TEST(has_a_deadline_to_connect),

@@ -82,7 +82,13 @@ static void on_claimed(struct home_command *command, const struct home_answer *a
     struct resp_token token = resp_next(&in);
     if (token.kind == RESP_INTEGER) {
         claim_taken(change, token.integer, NULL);
-    } else if (token.kind == RESP_ARRAY && token.count == 2) {
+    } else if (token.kind != RESP_ARRAY || token.count != 2) {
+        struct error error = ERROR_INIT;
+        error_set(&error, CODE_UNAVAILABLE,
+                  "the Redis \"%s\" answered to a claim of an identity: %s",
+                  home_name(tx->store->home), resp_describe(&token));
+        tx_fail(tx, &error);
+    } else {
         struct resp_token first = resp_next(&in);
         struct resp_token second = resp_next(&in);
         if (first.kind == RESP_INTEGER) {

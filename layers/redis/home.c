@@ -563,6 +563,15 @@ bool home_is_current(const struct home *home, enum home_lane lane)
     return current;
 }
 
+bool home_is_tracked(const struct home *home, enum home_lane lane)
+{
+    bool tracked = home_knows_map(home) && home_has_lane(home, lane);
+    for (uint16_t i = 0; i < home->master_count && tracked; i++) {
+        tracked = home->masters[i]->lines[lane].link.lease.cover != 0;
+    }
+    return tracked;
+}
+
 bool home_is_up(const struct home *home, enum home_lane lane, uint16_t slot, uint64_t *lost_us)
 {
     const struct home_node *node = home_owner(home, slot);

@@ -139,6 +139,10 @@ uint64_t home_moment(const struct home *home);
 /* Whether all nodes' sessions of the lane are trusted now. */
 bool home_is_current(const struct home *home, enum home_lane lane);
 
+/* Whether all nodes have sessions of the lane, trusted or lapsed: they will tell of what
+ * is changed. False where a server refuses tracking. */
+bool home_is_tracked(const struct home *home, enum home_lane lane);
+
 /* Whether commands for the slot can be sent now. *lost_us is when it could not be
  * any more (0: it never could). */
 bool home_is_up(const struct home *home, enum home_lane lane, uint16_t slot, uint64_t *lost_us);

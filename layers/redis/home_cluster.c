@@ -18,7 +18,8 @@ enum {
     MAP_SILENT_US = 300 * 1000, /* then another node is asked */
     MAP_PAUSE_US = 100 * 1000,  /* between two questions, whatever happens */
     GUEST_US = 2 * 1000 * 1000,
-    LEAVING_US = 1000 * 1000, /* for a former master's last answers */
+    ASKED_US = 600 * 1000 * 1000, /* a node that slots are moving to tells of those, too */
+    LEAVING_US = 1000 * 1000,     /* for a former master's last answers */
     TRIES_MAX = 16,
     AGAIN_FIRST_US = 10 * 1000,
     AGAIN_LAST_US = 250 * 1000
@@ -308,6 +309,17 @@ static uint64_t pause_us(unsigned tries)
     return pause < AGAIN_LAST_US ? pause : AGAIN_LAST_US;
 }
 
+/* One that was never up is not kept for long. */
+void home_keep_guest(struct home_line *line, uint64_t now_us)
+{
+    bool moving = line->asked && link_is_up(&line->link);
+    uint64_t until_us =
+        now_us + line->node->home->options.timeout_us + (moving ? ASKED_US : GUEST_US);
+    if (until_us > line->guest_until_us) {
+        line->guest_until_us = until_us;
+    }
+}
+
 /* To the node that was named; at once where that is connected, else when it is. */
 static void send_to(struct home_command *command, const struct redirect *redirect)
 {
@@ -322,7 +334,8 @@ static void send_to(struct home_command *command, const struct redirect *redirec
         return;
     }
     struct home_line *line = &node->lines[command->lane];
-    line->guest_until_us = now_us + GUEST_US + home->options.timeout_us;
+    line->asked |= own->wire.asking;
+    home_keep_guest(line, now_us);
     home_line_tick(line, now_us);
     if (redirect->kind == REDIRECT_MOVED) {
         home_cluster_doubt(home, NULL);

@@ -21,6 +21,7 @@ struct home_line {
     uint64_t lost_us;        /* 0: it was never lost */
     uint64_t retry_us;       /* not opened again before */
     uint64_t guest_until_us; /* kept open so long though the node is no master */
+    bool asked;              /* slots are moving to the node: it is kept for longer */
     unsigned failures;       /* in a row */
 };
 
@@ -157,6 +158,8 @@ static inline bool home_node_is_master(const struct home_node *node)
 bool home_put(struct home_command *command, struct home_line *line);
 void home_refuse(struct home_command *command, enum home_refusal refusal);
 void home_mark_dirty(struct home_line *line);
+/* A link to a node that is no master is kept open from now on, for some time. */
+void home_keep_guest(struct home_line *line, uint64_t now_us);
 /* Its link goes on in the next turn. */
 void home_mark_resting(struct home_line *line);
 /* Something is to be done in the next turn. */

@@ -55,6 +55,9 @@ static void on_up(struct link *link)
     home->reconnects += line->was_up ? 1 : 0;
     line->was_up = true;
     line->up_us = home_now(home);
+    if (line->asked) {
+        home_keep_guest(line, line->up_us);
+    }
     if (link->tracking_refused) {
         home_log_refused(home, link);
     }
@@ -106,7 +109,8 @@ static void on_down(struct link *link, const struct error *error)
     } else if (home->map != NULL && error->code != CODE_OK) {
         home_cluster_doubt(home, line->node);
     }
-    if (had_session && home_node_is_master(line->node) && line->lane != HOME_RAW) {
+    /* Of one that is no master, too: it may have told of slots that are moving to it. */
+    if (had_session && line->lane != HOME_RAW) {
         home_tell_lost(home, line->lane);
     }
 }

@@ -275,6 +275,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *bytes)
     }
     if (count > 0) {
         link->input.size += (size_t)count;
+        link->heard_us = link->now_us;
         take_input(link);
         if (count == READ_BYTES) {
             rest(link);
@@ -388,6 +389,8 @@ static bool put(struct link *link, struct link_command *command, size_t before)
         buffer_truncate(&link->output, before);
         return false;
     }
+    uint64_t due_us = link->now_us + link->settings.options->timeout_us;
+    command->due_us = command->deadline_us > due_us ? command->deadline_us : due_us;
     command->before = 0;
     command->sent = false;
     list_append(&link->waiting, &command->link);
@@ -478,7 +481,8 @@ static void watch_deadline(struct link *link)
         return;
     }
     const struct link_command *oldest = CONTAINER_OF(link->waiting.next, struct link_command, link);
-    if (link->now_us > oldest->deadline_us) {
+    /* Much may be on its way before its answer: what counts is that something comes. */
+    if (link->now_us > oldest->due_us && link->now_us > link->heard_us + timeout_us) {
         link->timeouts++;
         link_fail(link, "no answer within the time allowed");
     }
@@ -642,7 +646,7 @@ int link_open(struct link *link, const struct link_settings *settings, uint64_t 
     snprintf(link->host, sizeof(link->host), "%s", host);
     link->port = is_unix ? 0 : settings->host != NULL ? settings->port : options->port;
     link->scan = (struct resp_scan){0};
-    link->opened_us = link->now_us = now_us;
+    link->opened_us = link->now_us = link->heard_us = now_us;
     link->pinged_us = now_us;
     link->tracked_us = 0;
     link->late = false;

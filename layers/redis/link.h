@@ -60,7 +60,9 @@ enum link_outcome {
 /* A command on its way. Embedded in whoever sends it; must live until `done`. */
 struct link_command {
     struct list link;
-    uint64_t deadline_us;
+    uint64_t deadline_us; /* when it should have been answered, at the earliest: a server
+                             that tells other things meanwhile is given more time */
+    uint64_t due_us;      /* link.c's own: that, for this time that it was sent */
     /* What goes before it, and whose answer nobody sees: ASKING; else, where the link
      * tracks its reads, that this command's are not to be tracked. */
     bool asking;
@@ -150,6 +152,7 @@ struct link {
     struct list waiting; /* commands, oldest first: those out and those in `output` */
     uint64_t opened_us;
     uint64_t now_us;           /* of the last tick: never later than the time that it is */
+    uint64_t heard_us;         /* when bytes came last, likewise */
     bool late;                 /* that came long after the one before */
     uint64_t pinged_us;        /* the last ping */
     uint64_t tracked_us;       /* when tracking was asked for; 0: it is not confirmed */

@@ -95,29 +95,65 @@ static int compare_slots(const void *a, const void *b)
 
 static void settle(struct transaction *tx);
 
+/* Whether it failed within the script, which may have done a part by then; where
+ * memory lacks, no write of a script is begun. */
+static bool is_half_done(const struct resp_token *token)
+{
+    static const char within[] = "script:";
+    return token->kind == RESP_ERROR &&
+           !(token->size >= 3 && memcmp(token->bytes, "OOM", 3) == 0) &&
+           memmem(token->bytes, token->size, within, sizeof within - 1) != NULL;
+}
+
+/* Of an answer that says neither that it was done nor that it was not. */
+static void tell_unknown(struct transaction *tx, const struct resp_token *token)
+{
+    struct error error = ERROR_INIT;
+    bool text = token->kind == RESP_ERROR;
+    error_set(&error, CODE_UNAVAILABLE, "the Redis \"%s\" answered: %.*s",
+              home_name(tx->store->home), text ? (int)(token->size < 200 ? token->size : 200) : 200,
+              text ? (const char *)token->bytes : resp_describe(token));
+    snprintf(error.outcome, sizeof error.outcome, "unknown");
+    tx_fail(tx, &error);
+}
+
+static enum set_outcome outcome_of(struct transaction *tx, const struct home_answer *answer)
+{
+    if (answer->outcome == HOME_UNKNOWN) {
+        tx_fail(tx, &answer->error);
+        return SET_UNKNOWN;
+    }
+    if (answer->outcome == HOME_ANSWERED) {
+        struct resp_reader in = answer->reply;
+        struct resp_token token = resp_next(&in);
+        if (token.kind == RESP_INTEGER) {
+            return token.integer == 0 ? SET_DONE : token.integer < 0 ? SET_LATE : SET_CHANGED;
+        }
+        if (token.kind != RESP_ERROR || is_half_done(&token)) {
+            tell_unknown(tx, &token);
+            return SET_UNKNOWN;
+        }
+    }
+    commit_was_done(tx, answer);
+    return SET_FAILED;
+}
+
 static void on_set(struct home_command *command, const struct home_answer *answer)
 {
     struct set_group *group = tx_command_of(command)->about;
     struct transaction *tx = group->tx;
     const struct commit *commit = tx->commit;
-    group->outcome = SET_FAILED;
-    if (answer->outcome == HOME_UNKNOWN) {
-        group->outcome = SET_UNKNOWN;
-        tx_fail(tx, &answer->error);
-    } else if (commit_was_done(tx, answer)) {
-        struct resp_reader in = answer->reply;
-        struct resp_token token = resp_next(&in);
-        if (token.kind == RESP_INTEGER) {
-            group->outcome = token.integer == 0  ? SET_DONE
-                             : token.integer < 0 ? SET_LATE
-                                                 : SET_CHANGED;
-        }
-    }
-    /* The notice of each key comes right behind this answer. */
-    for (size_t i = group->first;
-         group->outcome == SET_DONE && tx->store->table == NULL && i < group->first + group->count;
+    group->outcome = outcome_of(tx, answer);
+    for (size_t i = group->first; group->outcome == SET_DONE && i < group->first + group->count;
          i++) {
-        redis_expect_echo(tx->store, commit->views[i]->key, commit->views[i]->key_size);
+        const struct view *view = commit->views[i];
+        if (tx->store->table != NULL) {
+            /* Now, and not when all groups are set: what comes behind this answer is newer. */
+            resident_apply(tx->store, view->key, view->key_size, view->after);
+        } else {
+            /* Its notice comes right behind this answer. */
+            redis_expect_echo(tx->store, view->key, view->key_size);
+        }
     }
     tx_returned(tx);
 }
@@ -192,9 +228,7 @@ static void publish(struct transaction *tx, const struct view *view)
         commit_add_members_again(tx, view);
         commit_put_claims_back(tx, view);
     }
-    if (store->table != NULL) {
-        resident_apply(store, view->key, view->key_size, view->after);
-    } else {
+    if (store->table == NULL) {
         redis_forget(store, view->key, view->key_size);
         if (!home_is_current(store->home, store->lane)) {
             /* No notice tells who reads sets and claims just now that they have changed. */
@@ -213,7 +247,8 @@ static void publish_unknown(struct transaction *tx, const struct view *view)
 {
     struct redis_store *store = tx->store;
     if (store->table != NULL) {
-        return; /* the link is lost: it is all loaded anew */
+        resident_look_again(store, view->key, view->key_size);
+        return;
     }
     redis_forget(store, view->key, view->key_size);
     struct write_event event = {.cause = WRITE_FOREIGN,

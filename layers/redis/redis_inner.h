@@ -246,6 +246,8 @@ void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
 /* A write from here has read the record: notices come a little later than answers. */
 void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
                    const struct record *record);
+/* A write from here may have been done. */
+void resident_look_again(struct redis_store *store, const uint8_t *key, size_t size);
 void resident_notice(struct redis_store *store, const uint8_t *name, size_t size);
 void resident_lost(struct redis_store *store);
 /* At the end of each turn: a load goes on, or one that failed is begun again after a

@@ -261,18 +261,22 @@ static bool begins_with(const uint8_t *name, size_t size, const char *prefix)
     return size >= length && memcmp(name, prefix, length) == 0;
 }
 
+/* What is said of which indexes are whole. */
+static void built_changed(struct redis_store *store, const uint8_t *name, size_t size)
+{
+    struct buffer own = BUFFER_INIT;
+    index_built_name(store->resource, &own);
+    if (own.failed || (own.size == size && memcmp(own.bytes, name, size) == 0)) {
+        redis_built_forget(store);
+    }
+    buffer_release(&own);
+}
+
 /* One of the layer's own keys, or a record's. */
 static void name_changed(struct redis_store *store, const uint8_t *name, size_t size)
 {
     struct buffer bytes = BUFFER_INIT;
-    if (begins_with(name, size, INDEX_BUILT_PREFIX)) {
-        struct buffer own = BUFFER_INIT;
-        index_built_name(store->resource, &own);
-        if (!own.failed && own.size == size && memcmp(own.bytes, name, size) == 0) {
-            redis_built_forget(store);
-        }
-        buffer_release(&own);
-    } else if (store->resource->redis->only_relata && begins_with(name, size, INDEX_SET_PREFIX)) {
+    if (store->resource->redis->only_relata && begins_with(name, size, INDEX_SET_PREFIX)) {
         const struct index *index = index_set_of_name(store->resource, name, size, &bytes);
         const struct identity *identity =
             index == NULL ? claim_of_name(store->resource, name, size, &bytes) : NULL;
@@ -302,10 +306,11 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
         redis_built_forget(store);
         redis_built_ask(store, NULL);
     }
-    if (lane != store->lane) {
+    if (name != NULL && lane == HOME_KEYS && begins_with(name, size, INDEX_BUILT_PREFIX)) {
+        built_changed(store, name, size);
+    } else if (lane != store->lane) {
         return;
-    }
-    if (store->table != NULL) {
+    } else if (store->table != NULL) {
         resident_notice(store, name, size);
     } else if (name != NULL) {
         name_changed(store, name, size);

@@ -96,6 +96,7 @@ void resident_fail(struct redis_store *store)
     resident->failed = true;
     if (resident->state == RESIDENT_LOADED) {
         resident->state = RESIDENT_AWAY;
+        resident->lost_us = redis_now_us(store);
         resident->retry_us = redis_now_us(store) + RETRY_US;
     }
 }
@@ -218,7 +219,7 @@ static void load_start(struct redis_store *store)
     resident->scans = 1; /* this function */
     resident->load_reads = 0;
     forget_met(resident);
-    resident_forget_misfits(resident);
+    misfits_clear(&resident->misfits);
     for (uint16_t node = 0; node < nodes; node++) {
         struct resident_scan *scan = heap_zero(1, sizeof *scan);
         if (scan == NULL) {
@@ -270,17 +271,21 @@ void resident_lost(struct redis_store *store)
     resident->load++; /* what is out counts for no load any more */
 }
 
+/* What nobody tells of cannot be followed. */
 void resident_ready_again(struct redis_store *store)
 {
-    load_start(store);
+    if (home_is_tracked(store->home, store->lane)) {
+        load_start(store);
+    } else {
+        store->resident->tried = true;
+    }
 }
 
 /* Whether a load may begin without anybody saying so: again after one that failed, and
  * where the store was opened over links that were up before. */
 static bool may_load(const struct redis_store *store)
 {
-    uint64_t lost_us;
-    return store->resident->tried ? home_is_up(store->home, store->lane, 0, &lost_us)
+    return store->resident->tried ? home_is_tracked(store->home, store->lane)
                                   : home_is_current(store->home, store->lane);
 }
 
@@ -319,6 +324,16 @@ int resident_ready(struct redis_store *store, struct error *error)
         error_resource(error, store->resource->name);
         return -CODE_UNAVAILABLE;
     }
+    uint64_t lost_us;
+    if (home_is_up(store->home, store->lane, 0, &lost_us) &&
+        !home_is_tracked(store->home, store->lane)) {
+        error_set(error, CODE_UNAVAILABLE,
+                  "%s: the Redis \"%s\" refuses tracking, without which a resident resource "
+                  "cannot be followed",
+                  store->resource->name, home_name(store->home));
+        error_resource(error, store->resource->name);
+        return -CODE_UNAVAILABLE;
+    }
     return redis_unavailable(store, error);
 }
 
@@ -334,8 +349,7 @@ bool resident_is_behind(const struct redis_store *store)
 
 bool resident_is_settled(const struct redis_store *store)
 {
-    uint64_t lost_us;
-    return store->resident->tried || !home_is_up(store->home, store->lane, 0, &lost_us);
+    return store->resident->tried || !home_is_tracked(store->home, store->lane);
 }
 
 /* ---- Life ---- */
@@ -351,7 +365,7 @@ int resident_open(struct redis_store *store, struct error *error)
     list_init(&store->resident->reads_in_order);
     list_init(&store->resident->waiters);
     hash_table_init(&store->resident->met);
-    hash_table_init(&store->resident->misfits);
+    misfits_init(&store->resident->misfits);
     return 0;
 }
 
@@ -363,8 +377,7 @@ void resident_close(struct redis_store *store)
     }
     sweep_end(store);
     forget_met(resident);
-    resident_forget_misfits(resident);
-    hash_table_release(&resident->misfits);
+    misfits_release(&resident->misfits);
     hash_table_release(&resident->met);
     hash_table_release(&resident->reads); /* what is out is not looked for any more */
     list_remove(&resident->reads_in_order);

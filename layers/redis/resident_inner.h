@@ -1,6 +1,7 @@
 #ifndef RELATA_LAYERS_REDIS_RESIDENT_INNER_H
 #define RELATA_LAYERS_REDIS_RESIDENT_INNER_H
 
+#include "layers/redis/misfits.h"
 #include "layers/redis/redis_inner.h"
 
 /* What resident.c (loading, and what is heard) and resident_read.c (reading keys into
@@ -38,14 +39,6 @@ struct resident_scan {
     struct buffer bytes;
 };
 
-/* A key whose value does not fit. */
-struct misfit {
-    struct hash_table_node node;
-    struct error error;
-    size_t size;
-    uint8_t key[];
-};
-
 struct resident {
     enum resident_state state;
     uint64_t load;     /* number of the last load */
@@ -64,7 +57,7 @@ struct resident {
     struct list waiters;        /* of struct resident_waiter, by number */
     struct hash_table met;      /* keys that the load has met, by their hashes */
     struct arena met_nodes;
-    struct hash_table misfits;
+    struct misfits misfits;
     uint64_t lost_us;
 };
 
@@ -72,7 +65,6 @@ struct resident {
  * asks, `conflicts` how often it was read again because an identity is taken. */
 void resident_read_key(struct redis_store *store, const uint8_t *key, size_t size, uint64_t load,
                        unsigned conflicts);
-void resident_forget_misfits(struct resident *resident);
 /* Those who wait for reads that are all back go on. */
 void resident_tell_waiters(struct resident *resident);
 /* What is here is not the whole: it is loaded again, a little later. */

@@ -44,67 +44,144 @@ static int change(struct redis_store *store, const struct record *old, const str
     return status;
 }
 
+/* A record that conflicts with others by its identities. */
+struct conflict {
+    struct redis_store *store;
+    const uint8_t *key;
+    size_t size;
+    const struct record *record;
+    unsigned times; /* that it was met */
+    bool loses;
+};
+
 /* Calls `with` for each record that has an identity's key which this one has now. */
-static void each_rival(struct redis_store *store, const struct record *old,
-                       const struct record *record,
-                       void (*with)(struct redis_store *, const struct record *))
+static void each_rival(struct conflict *conflict,
+                       void (*with)(struct conflict *, const struct record *rival,
+                                    const struct identity *identity))
 {
+    struct redis_store *store = conflict->store;
     const struct resource *resource = store->resource;
     struct buffer bytes = BUFFER_INIT;
     for (unsigned i = 0; i < resource->identity_count; i++) {
         const struct identity *identity = &resource->identities[i];
         buffer_truncate(&bytes, 0);
-        if (!key_of_record(resource, &identity->fields, record, &bytes) || bytes.failed) {
+        if (!key_of_record(resource, &identity->fields, conflict->record, &bytes) || bytes.failed) {
             continue;
         }
         const struct record *rival =
             store->table->ops->find_identity(store->table, identity, bytes.bytes, bytes.size);
-        if (rival != NULL && rival != old) {
-            with(store, rival);
+        if (rival != NULL && rival != find(store, conflict->key, conflict->size)) {
+            with(conflict, rival, identity);
         }
     }
     buffer_release(&bytes);
 }
 
-static void read_again(struct redis_store *store, const struct record *rival)
+static void read_again(struct conflict *conflict, const struct record *rival,
+                       const struct identity *identity)
 {
+    struct redis_store *store = conflict->store;
     const struct resource *resource = store->resource;
     struct buffer key = BUFFER_INIT;
+    (void)identity;
     if (key_of_record(resource, &resource->primary_key, rival, &key) && !key.failed) {
-        resident_read_key(store, key.bytes, key.size, store->resident->load, 1);
+        resident_read_key(store, key.bytes, key.size, store->resident->load, conflict->times + 1);
     }
     buffer_release(&key);
 }
 
-static void give_way(struct redis_store *store, const struct record *rival)
+static void give_way(struct conflict *conflict, const struct record *rival,
+                     const struct identity *identity)
 {
-    read_again(store, rival);
-    change(store, rival, NULL);
+    read_again(conflict, rival, identity);
+    change(conflict->store, rival, NULL);
+}
+
+/* Notes that of two records with one identity this one is left out. */
+static void leave_out(struct redis_store *store, const struct store_key *loser,
+                      const struct store_key *winner, const struct identity *identity)
+{
+    const struct resource *resource = store->resource;
+    struct buffer name = BUFFER_INIT;
+    struct buffer shown = BUFFER_INIT;
+    struct error error = ERROR_INIT;
+    char other[160];
+    key_text_append(resource, loser->bytes, loser->size, &name);
+    key_describe(&resource->primary_key, winner->bytes, winner->size, other, sizeof other);
+    error_set(&error, CODE_INVALID_VALUE,
+              "%.*s in Redis: another %s (%s) has the same identity %s, which is one record's",
+              (int)(name.size < 100 ? name.size : 100), (const char *)name.bytes, resource->name,
+              other, identity->name);
+    error_resource(&error, resource->name);
+    key_write(&shown, &resource->primary_key, loser->bytes, loser->size);
+    error_key(&error, shown.bytes, shown.failed ? 0 : shown.size);
+    buffer_release(&shown);
+    buffer_release(&name);
+    store->counters.misfits++;
+    if (!misfits_put(&store->resident->misfits, loser->bytes, loser->size, &error, winner->bytes,
+                     winner->size)) {
+        resident_fail(store);
+    }
+}
+
+static int compare_keys(const struct store_key *a, const struct store_key *b)
+{
+    int order = memcmp(a->bytes, b->bytes, a->size < b->size ? a->size : b->size);
+    return order != 0 ? order : (a->size > b->size) - (a->size < b->size);
+}
+
+/* The one with the lesser key has it, so that all daemons show the same. */
+static void settle_with(struct conflict *conflict, const struct record *rival,
+                        const struct identity *identity)
+{
+    struct redis_store *store = conflict->store;
+    struct buffer bytes = BUFFER_INIT;
+    if (conflict->loses ||
+        !key_of_record(store->resource, &store->resource->primary_key, rival, &bytes)) {
+        buffer_release(&bytes);
+        return;
+    }
+    struct store_key own = {.bytes = conflict->key, .size = conflict->size};
+    struct store_key other = {.bytes = bytes.bytes, .size = bytes.size};
+    if (compare_keys(&own, &other) > 0) {
+        conflict->loses = true;
+        leave_out(store, &own, &other, identity);
+    } else {
+        leave_out(store, &other, &own, identity);
+        change(store, rival, NULL);
+    }
+    buffer_release(&bytes);
 }
 
 /* Another record has an identity that this one now has: one of the two is old here. The
  * other is read again, and this one behind it. Where that does not help, as with two
  * that change their names with one another, or where this one was just written from
- * here, the other gives way until its answer comes. */
-static void resolve_conflict(struct redis_store *store, const uint8_t *key, size_t size,
-                             const struct record *record, unsigned conflicts)
+ * here, the other gives way until its answer comes. Where both have it still, one of
+ * them is left out, until the other is changed. */
+static void resolve_conflict(struct conflict *conflict)
 {
-    const struct record *old = find(store, key, size);
-    if (conflicts == 0) {
-        each_rival(store, old, record, read_again);
-        resident_read_key(store, key, size, store->resident->load, 1);
+    struct redis_store *store = conflict->store;
+    if (conflict->times == 0) {
+        each_rival(conflict, read_again);
+        resident_read_key(store, conflict->key, conflict->size, store->resident->load, 1);
         return;
     }
-    if (conflicts < CONFLICTS_MAX) {
-        each_rival(store, old, record, give_way);
-        if (change(store, old, record) == 0) {
-            return;
+    each_rival(conflict, conflict->times < CONFLICTS_MAX ? give_way : settle_with);
+    const struct record *old = find(store, conflict->key, conflict->size);
+    if (conflict->loses) {
+        if (old != NULL) {
+            change(store, old, NULL);
         }
+    } else if (change(store, old, conflict->record) < 0) {
+        resident_fail(store);
     }
-    store->counters.misfits++;
-    if (old != NULL) {
-        change(store, old, NULL);
-    }
+}
+
+/* It was left out because of a record that is another one now. */
+static void read_left_out(void *context, const uint8_t *key, size_t size)
+{
+    struct redis_store *store = context;
+    resident_read_key(store, key, size, store->resident->load, 0);
 }
 
 static void apply(struct redis_store *store, const uint8_t *key, size_t size,
@@ -116,9 +193,13 @@ static void apply(struct redis_store *store, const uint8_t *key, size_t size,
     }
     int status = change(store, old, record);
     if (status == -CODE_CONFLICT && record != NULL) {
-        resolve_conflict(store, key, size, record, conflicts);
+        struct conflict conflict = {
+            .store = store, .key = key, .size = size, .record = record, .times = conflicts};
+        resolve_conflict(&conflict);
     } else if (status < 0) {
         resident_fail(store); /* no memory: what is here is not the whole */
+    } else {
+        misfits_each_of_rival(&store->resident->misfits, key, size, read_left_out, store);
     }
 }
 
@@ -130,6 +211,13 @@ void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
     }
 }
 
+void resident_look_again(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    if (store->resident != NULL) {
+        resident_read_key(store, key, size, store->resident->load, 0);
+    }
+}
+
 void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
                    const struct record *record)
 {
@@ -138,56 +226,9 @@ void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
     }
 }
 
-/* ---- Values that do not fit ---- */
-
-static struct misfit *find_misfit(const struct resident *resident, const uint8_t *key, size_t size)
-{
-    if (resident->misfits.count == 0) {
-        return NULL;
-    }
-    struct hash_table_node *node = hash_table_find(&resident->misfits, hash_bytes(key, size));
-    for (; node != NULL; node = hash_table_next(node)) {
-        struct misfit *misfit = CONTAINER_OF(node, struct misfit, node);
-        if (misfit->size == size && memcmp(misfit->key, key, size) == 0) {
-            return misfit;
-        }
-    }
-    return NULL;
-}
-
 const struct error *resident_fault(struct redis_store *store, const uint8_t *key, size_t size)
 {
-    const struct misfit *misfit = find_misfit(store->resident, key, size);
-    return misfit != NULL ? &misfit->error : NULL;
-}
-
-/* What a key's value is now: it fits (NULL), or why not. */
-static void note_fault(struct resident *resident, const uint8_t *key, size_t size,
-                       const struct error *error)
-{
-    struct misfit *misfit = find_misfit(resident, key, size);
-    if (misfit != NULL) {
-        hash_table_remove(&resident->misfits, &misfit->node);
-        heap_free(misfit);
-    }
-    misfit = error != NULL ? heap_alloc(sizeof *misfit + size) : NULL;
-    if (misfit != NULL) {
-        misfit->error = *error;
-        misfit->size = size;
-        memcpy(misfit->key, key, size);
-        hash_table_insert(&resident->misfits, &misfit->node, hash_bytes(key, size));
-    }
-}
-
-void resident_forget_misfits(struct resident *resident)
-{
-    for (size_t i = 0; resident->misfits.count > 0 && i <= resident->misfits.mask; i++) {
-        while (resident->misfits.buckets[i] != NULL) {
-            struct misfit *misfit = CONTAINER_OF(resident->misfits.buckets[i], struct misfit, node);
-            hash_table_remove(&resident->misfits, &misfit->node);
-            heap_free(misfit);
-        }
-    }
+    return misfits_find(&store->resident->misfits, key, size);
 }
 
 /* ---- Reading a key ---- */
@@ -258,7 +299,7 @@ static void on_read(struct home_command *command, const struct home_answer *answ
     }
     hash_table_remove(&resident->reads, &read->node);
     if (answer->outcome != HOME_ANSWERED) {
-        resident->failed = true;
+        resident_fail(store);
         read_end(read);
         return;
     }
@@ -269,15 +310,18 @@ static void on_read(struct home_command *command, const struct home_answer *answ
     int status = encoding_read(store->resource, read->key, read->key_size, answer->reply, &arena,
                                &stored, &error);
     store->counters.unknown_fields += stored.unknown_fields;
+    misfits_remove(&resident->misfits, read->key, read->key_size);
     if (status == -CODE_INVALID_VALUE) {
         store->counters.misfits++;
         stored.record = NULL;
-    } else if (status < 0) {
-        resident->failed = true;
+        status = misfits_put(&resident->misfits, read->key, read->key_size, &error, NULL, 0)
+                     ? 0
+                     : -CODE_OVERLOADED;
     }
-    if (status == 0 || status == -CODE_INVALID_VALUE) {
-        note_fault(resident, read->key, read->key_size, status < 0 ? &error : NULL);
+    if (status == 0) {
         apply(store, read->key, read->key_size, stored.record, read->conflicts);
+    } else {
+        resident_fail(store); /* what is here may be older than what was told of */
     }
     arena_release(&arena);
     read_end(read);
@@ -290,6 +334,10 @@ void resident_read_key(struct redis_store *store, const uint8_t *key, size_t siz
     struct resident *resident = store->resident;
     struct resident_read *out = find_read(resident, key, size);
     if (out != NULL) {
+        if (load == resident->load && out->load != load) {
+            out->load = load; /* this load waits for it, too */
+            resident->load_reads++;
+        }
         return;
     }
     struct buffer name = BUFFER_INIT;
@@ -298,7 +346,7 @@ void resident_read_key(struct redis_store *store, const uint8_t *key, size_t siz
     if (read == NULL || name.failed) {
         heap_free(read);
         buffer_release(&name);
-        resident->failed = true;
+        resident_fail(store);
         return;
     }
     read->store = redis_store_get(store);

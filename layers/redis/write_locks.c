@@ -17,6 +17,8 @@ struct write_key {
 void write_locks_init(struct write_locks *locks)
 {
     hash_table_init(&locks->keys);
+    list_init(&locks->due);
+    locks->telling = false;
 }
 
 void write_locks_release(struct write_locks *locks)
@@ -61,8 +63,23 @@ int write_lock(struct write_locks *locks, struct write_ticket *ticket, const uin
     }
     bool first = list_empty(&found->tickets);
     ticket->key = found;
+    list_init(&ticket->due);
     list_append(&found->tickets, &ticket->link);
     return first ? 1 : 0;
+}
+
+static void tell_due(struct write_locks *locks)
+{
+    if (locks->telling) {
+        return;
+    }
+    locks->telling = true;
+    while (!list_empty(&locks->due)) {
+        struct write_ticket *ticket = CONTAINER_OF(locks->due.next, struct write_ticket, due);
+        list_remove(&ticket->due);
+        ticket->granted(ticket);
+    }
+    locks->telling = false;
 }
 
 void write_unlock(struct write_locks *locks, struct write_ticket *ticket)
@@ -73,12 +90,14 @@ void write_unlock(struct write_locks *locks, struct write_ticket *ticket)
     }
     bool had_it = key->tickets.next == &ticket->link;
     list_remove(&ticket->link);
+    list_remove(&ticket->due);
     ticket->key = NULL;
     if (list_empty(&key->tickets)) {
         hash_table_remove(&locks->keys, &key->node);
         heap_free(key);
     } else if (had_it) {
         struct write_ticket *next = CONTAINER_OF(key->tickets.next, struct write_ticket, link);
-        next->granted(next);
+        list_append(&locks->due, &next->due);
+        tell_due(locks);
     }
 }

@@ -15,13 +15,17 @@
 
 struct write_locks {
     struct hash_table keys;
+    struct list due; /* tickets that have come first, and are to be told */
+    bool telling;
 };
 
 /* A place in a key's queue; embedded in who waits. */
 struct write_ticket {
-    struct list link;                             /* in the key's queue */
-    struct write_key *key;                        /* NULL: not in any */
-    void (*granted)(struct write_ticket *ticket); /* not from inside write_lock */
+    struct list link;      /* in the key's queue */
+    struct list due;       /* in the locks' */
+    struct write_key *key; /* NULL: not in any */
+    /* Not from inside write_lock, nor from inside another one's. */
+    void (*granted)(struct write_ticket *ticket);
 };
 
 void write_locks_init(struct write_locks *locks);
@@ -36,7 +40,9 @@ bool write_locks_hold(const struct write_locks *locks, const uint8_t *key, size_
 int write_lock(struct write_locks *locks, struct write_ticket *ticket, const uint8_t *key,
                size_t size);
 
-/* Gives it back, also while it waits; harmless where it has no place. */
+/* Gives it back, also while it waits; harmless where it has no place. Whoever is next
+ * is told before the outermost call returns, however long the row of those is who give
+ * theirs back at once. */
 void write_unlock(struct write_locks *locks, struct write_ticket *ticket);
 
 #endif

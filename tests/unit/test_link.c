@@ -777,13 +777,39 @@ static void has_deadlines(void **state)
     send_one(f, 'a');
     link_flush(&f->link);
     send_one(f, 'b');
-    tick(f, 1000000);
+    tick(f, 2000000);
     assert_int_equal(f->link.state, LINK_UP);
-    f->now_us += 1;
-    link_tick(&f->link, f->now_us);
+    tick(f, 1);
     expect_down(f, "no answer within the time allowed");
     assert_string_equal(f->notes, "a:lost b:lost ");
     assert_int_equal(f->link.timeouts, 1);
+}
+
+/* What comes before an answer is a sign of life, and so is a part of it. */
+static void gives_time_to_who_is_talking(void **state)
+{
+    static const char parts[][40] = {">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n", "$3\r\nx",
+                                     "y"};
+    struct fixture *f = *state;
+    be_up(f);
+    send_one(f, 'a');
+    link_flush(&f->link);
+    expect(f, GET);
+    for (unsigned i = 0; i < ARRAY_COUNT(parts); i++) {
+        tick(f, 1900000);
+        say(f, parts[i]);
+        WAIT_FOR(f, f->link.heard_us == f->now_us);
+        assert_int_equal(f->link.state, LINK_UP);
+    }
+    tick(f, 1900000);
+    say(f, "z\r\n");
+    WAIT_FOR(f, f->note_size > strlen("!k "));
+    assert_string_equal(f->notes, "!k a=xyz ");
+    send_one(f, 'b');
+    link_flush(&f->link);
+    tick(f, 2000001);
+    tick(f, 1);
+    expect_down(f, "no answer within the time allowed");
 }
 
 /* The answer is there, but the loop stood still and has not read it. */
@@ -997,6 +1023,7 @@ int main(void)
         TEST(pings_are_bounded),
         TEST(has_a_deadline_to_connect),
         TEST(has_deadlines),
+        TEST(gives_time_to_who_is_talking),
         TEST(outlives_a_long_turn),
         TEST(is_not_there),
         TEST(goes_by_name),

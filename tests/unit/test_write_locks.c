@@ -90,6 +90,29 @@ static void test_one(void **state)
     assert_int_equal(taker.granted, 0); /* who is first is not called */
 }
 
+static void gives_back(struct write_ticket *ticket)
+{
+    grants++;
+    write_unlock(&locks, ticket);
+}
+
+/* Each gives it back as soon as he has it: that takes no stack. */
+static void test_a_long_row(void **state)
+{
+    enum { TAKERS = 200000 };
+    (void)state;
+    struct taker *takers = heap_zero(TAKERS, sizeof *takers);
+    assert_non_null(takers);
+    for (unsigned i = 0; i < TAKERS; i++) {
+        takers[i].ticket.granted = gives_back;
+        assert_int_equal(lock(&takers[i], "a"), i == 0 ? 1 : 0);
+    }
+    unlock(&takers[0]);
+    assert_int_equal(grants, TAKERS - 1);
+    assert_false(hold("a"));
+    heap_free(takers);
+}
+
 static void test_in_the_order_of_asking(void **state)
 {
     (void)state;
@@ -279,6 +302,7 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_long_row, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one, setup, teardown),
         cmocka_unit_test_setup_teardown(test_in_the_order_of_asking, setup, teardown),
         cmocka_unit_test_setup_teardown(test_leaving_while_waiting, setup, teardown),

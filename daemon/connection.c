@@ -108,9 +108,8 @@ static void break_off(struct connection *connection, const struct message *messa
     }
     struct error pending = ERROR_INIT;
     error_set(&pending, CODE_UNAVAILABLE,
-              "the connection is closed because of another message: %s; a write may have been done",
-              error->message);
-    strcpy(pending.outcome, "unknown");
+              "the connection is closed because of another message: %s", error->message);
+    error_outcome_unknown(&pending);
     dispatch_end_client(dispatch, client, &pending);
 }
 
@@ -506,8 +505,8 @@ void connection_give_up(struct connection *connection)
         return;
     }
     struct error error;
-    error_set(&error, CODE_UNAVAILABLE, "the daemon is stopping; a write may have been done");
-    strcpy(error.outcome, "unknown");
+    error_set(&error, CODE_UNAVAILABLE, "the daemon is stopping");
+    error_outcome_unknown(&error);
     connection->last_call = true;
     begin_end(connection);
     dispatch_end_client(connection->loop->dispatch, &connection->client, &error);

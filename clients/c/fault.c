@@ -56,7 +56,7 @@ int fault_unknown(struct relata_error *out, enum code code, const char *text)
 {
     struct error error = ERROR_INIT;
     error_set(&error, code, "%s", text);
-    snprintf(error.outcome, sizeof(error.outcome), "unknown");
+    error_outcome_unknown(&error);
     return fault_give(out, &error);
 }
 

@@ -313,7 +313,7 @@ static void call_timeout(struct call *call)
     error_set(&call->error, CODE_TIMEOUT, "%s: the time allowed has passed",
               call_kind_name(call->kind));
     if (call->writing != NULL && call->writing->home.sent) {
-        strcpy(call->error.outcome, "unknown");
+        error_outcome_unknown(&call->error);
     }
     call_abort(call);
 }

@@ -20,7 +20,9 @@ struct escapes {
 
 static const char hexadecimal[] = "0123456789ABCDEF";
 
-/* Of a template with several values: `%` and what stands between two of them. */
+/* Of a template with several values: `%`, and what each text between two of them begins
+ * with. Where that is met a value is at its end: nothing else of the text needs to be
+ * kept out of values, and keys that others made are read as they are. */
 static void escapes_of(struct escapes *escapes, const struct redis_options *redis)
 {
     *escapes = (struct escapes){.any = false};
@@ -29,8 +31,8 @@ static void escapes_of(struct escapes *escapes, const struct redis_options *redi
     }
     for (unsigned i = 1; i + 1u < redis->key_part_count; i++) {
         const struct key_part *part = &redis->key_parts[i];
-        for (uint32_t at = 0; part->text != NULL && at < part->size; at++) {
-            escapes->encoded[(uint8_t)part->text[at]] = true;
+        if (part->text != NULL && part->size > 0) {
+            escapes->encoded[(uint8_t)part->text[0]] = true;
             escapes->any = true;
         }
     }

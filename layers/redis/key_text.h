@@ -16,9 +16,9 @@
  * with as many digits of a fraction as it needs). */
 
 /* Appends the name of the key whose primary key is `key` (record.h, "Keys"), by
- * the resource's template. Where the template has several fields, `%` and every
- * byte that stands in the template's own text between two fields are
- * percent-encoded in the values, so that two keys never render alike. */
+ * the resource's template. Where the template has several fields, `%` and the byte
+ * with which each text between two fields begins are percent-encoded in the values, so
+ * that two keys never render alike. */
 void key_text_append(const struct resource *resource, const uint8_t *key, size_t size,
                      struct buffer *out);
 

@@ -50,6 +50,10 @@ static void finish(struct transaction *tx, uint64_t written)
     bool left = tx->write == NULL;
     tx_unlock(tx);
     tx->stage = TX_JUDGING;
+    if (tx->error.outcome[0] != '\0') {
+        tx->error.outcome[0] = '\0'; /* it is said in the end, of the write */
+        error_outcome_unknown(&tx->error);
+    }
     if (left) {
         tx_free(tx);
     } else if (tx->error.code != CODE_OK) {
@@ -319,14 +323,16 @@ static void settle(struct transaction *tx)
     settle_claims(tx);
     if (changed > 0 && tx->error.code == CODE_OK) {
         struct error error = ERROR_INIT;
-        error_set(&error, CODE_CONFLICT,
-                  "%s: others wrote some of the records meanwhile; %llu of %zu were written",
-                  tx->store->resource->name, (unsigned long long)written, commit->count);
+        error_set(&error, CODE_CONFLICT, "%s: others wrote some of the records meanwhile",
+                  tx->store->resource->name);
         error_resource(&error, tx->store->resource->name);
         tx_fail(tx, &error);
     }
-    if (tx->error.code != CODE_OK && commit->count > 1) {
+    bool unknown = count_groups(commit, SET_UNKNOWN) > 0;
+    if (tx->error.code != CODE_OK && commit->count > 1 && (written > 0 || !unknown)) {
         tx->error.written = (int64_t)written;
+        error_append(&tx->error, "; %llu of %zu were written", (unsigned long long)written,
+                     commit->count);
     }
     finish(tx, written);
 }

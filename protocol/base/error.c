@@ -122,6 +122,38 @@ int error_prefix(struct error *error, const char *format, ...)
     return -(int)error->code;
 }
 
+int error_append(struct error *error, const char *format, ...)
+{
+    if (error == NULL) {
+        return -(int)CODE_INTERNAL;
+    }
+    char scratch[SCRATCH_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    size_t size = format_scratch(scratch, format, arguments);
+    va_end(arguments);
+
+    size_t room = sizeof(error->message) - 1;
+    size_t most = size < room ? room - size : 0;
+    size_t kept = strlen(error->message);
+    if (kept > most) {
+        char whole[ERROR_MESSAGE_MAX];
+        memcpy(whole, error->message, sizeof(whole));
+        copy_visible(error->message, most + 1, whole, kept); /* cut between code points */
+        kept = strlen(error->message);
+    }
+    copy_visible(error->message + kept, sizeof(error->message) - kept, scratch, size);
+    return -(int)error->code;
+}
+
+void error_outcome_unknown(struct error *error)
+{
+    if (error != NULL && error->outcome[0] == '\0') {
+        error_append(error, "; a write may have been done");
+        snprintf(error->outcome, sizeof(error->outcome), "unknown");
+    }
+}
+
 void error_resource(struct error *error, const char *name)
 {
     if (error != NULL) {

@@ -49,6 +49,13 @@ int error_set(struct error *error, enum code code, const char *format, ...)
 int error_prefix(struct error *error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Puts text behind the message, which is cut where both are too long. Answers -code. */
+int error_append(struct error *error, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Says that a write may have been done: in the message, and in `outcome`. */
+void error_outcome_unknown(struct error *error);
+
 /* Details. Each copies, and does nothing where `error` is NULL. They are to be
  * called after error_set. */
 void error_resource(struct error *error, const char *name);

@@ -161,6 +161,42 @@ static void survives_texts_of_any_length(void **state)
     assert_int_equal(strlen(error.limit), ERROR_NAME_MAX - 1);
 }
 
+static void appends(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INIT;
+    assert_true(error_append(NULL, "x") < 0);
+    error_set(&error, CODE_UNAVAILABLE, "it is gone");
+    assert_int_equal(error_append(&error, "; %d of %d\n", 1, 2), -CODE_UNAVAILABLE);
+    assert_string_equal(error.message, "it is gone; 1 of 2\\n");
+    error_outcome_unknown(&error);
+    error_outcome_unknown(&error);
+    assert_string_equal(error.message, "it is gone; 1 of 2\\n; a write may have been done");
+    assert_string_equal(error.outcome, "unknown");
+    error_outcome_unknown(NULL);
+}
+
+/* What is put behind is never what is cut. */
+static void appends_to_what_is_long(void **state)
+{
+    (void)state;
+    static char text[3 * ERROR_MESSAGE_MAX];
+    static const char end[] = "; a write may have been done";
+    for (size_t size = ERROR_MESSAGE_MAX - 40; size < ERROR_MESSAGE_MAX + 2; size++) {
+        struct error error = ERROR_INIT;
+        for (size_t i = 0; i < size; i++) {
+            memcpy(text + (2 * i), "\u00e9", 2);
+        }
+        text[2 * size] = '\0';
+        error_set(&error, CODE_TIMEOUT, "%.*s", (int)(size % 2 == 0 ? size : size - 1), text);
+        error_outcome_unknown(&error);
+        size_t length = strlen(error.message);
+        assert_true(length < ERROR_MESSAGE_MAX);
+        assert_string_equal(error.message + length - strlen(end), end);
+        assert_true(utf8_valid(error.message, length));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +210,8 @@ int main(void)
         cmocka_unit_test(shows_what_cannot_be_shown),
         cmocka_unit_test(is_cut_between_code_points),
         cmocka_unit_test(survives_texts_of_any_length),
+        cmocka_unit_test(appends),
+        cmocka_unit_test(appends_to_what_is_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

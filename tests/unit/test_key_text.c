@@ -146,6 +146,31 @@ static void several_values_are_kept_apart(void **state)
     buffer_release(&key);
 }
 
+/* Of a longer text between two values only the first byte is kept out of them. */
+static void others_names_are_read(void **state)
+{
+    (void)state;
+    static const char id[] = "550e8400-e29b-41d4-a716-446655440000";
+    struct stored_fixture f;
+    struct buffer key = BUFFER_INIT;
+    stored_fixture_init(&f);
+    memory_fixture_field(&f.base, TYPE_INTEGER);
+    memory_fixture_field(&f.base, TYPE_UUID);
+    memory_fixture_primary_key(&f.base, 2);
+    stored_fixture_text(&f, "user:");
+    stored_fixture_key_field(&f, 0);
+    stored_fixture_text(&f, ":note:2:");
+    stored_fixture_key_field(&f, 1);
+    write_integer(&key, 212);
+    write_text(&key, id);
+    expect_name(&f, &key, "user:212:note:2:550e8400-e29b-41d4-a716-446655440000");
+    refuse_all(&f, (const char *const[]){"user:212:note:550e8400-e29b-41d4-a716-446655440000",
+                                         "user:2%312:note:2:550e8400-e29b-41d4-a716-446655440000",
+                                         "user:212:note:2::550e8400-e29b-41d4-a716-446655440000",
+                                         NULL});
+    buffer_release(&key);
+}
+
 /* The template's fields stand in another order than the key's. */
 static void the_order_of_the_template_is_its_own(void **state)
 {
@@ -382,6 +407,7 @@ int main(void)
         cmocka_unit_test(values_of_every_type),
         cmocka_unit_test(a_value_alone_stands_as_it_is),
         cmocka_unit_test(several_values_are_kept_apart),
+        cmocka_unit_test(others_names_are_read),
         cmocka_unit_test(the_order_of_the_template_is_its_own),
         cmocka_unit_test(prefixes_and_patterns),
         cmocka_unit_test(values_for_names_of_our_own),

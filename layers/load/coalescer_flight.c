@@ -47,6 +47,7 @@ void batch_put(struct coalescer *coalescer, struct batch_state *state, size_t re
     if (state->references == 0) {
         CHECK(state->status != BATCH_OUT);
         loader_state_put(state->loader);
+        coalescer->held_bytes -= state->held_bytes;
         coalescer->batches--;
         batch_recycle(coalescer, state);
     }
@@ -185,6 +186,7 @@ static struct batch_state *batch_new(struct coalescer *coalescer, struct group *
     state->group = group;
     state->status = BATCH_OUT;
     state->references = 1;
+    state->held_bytes = 0;
     state->started_seq = coalescer->seq;
     list_append(&lane->loader->out, &state->out);
     list_init(&state->children);
@@ -207,6 +209,14 @@ static void fail_selected(struct coalescer *coalescer, size_t count, const struc
     }
 }
 
+static const struct error *too_much(const struct coalescer *coalescer, struct loader_state *loader)
+{
+    error_limit_hit(&loader->too_much, CODE_OVERLOADED, "work_bytes", coalescer->limits.work_bytes,
+                    coalescer->held_bytes);
+    error_of_loader(&loader->too_much, CODE_OVERLOADED, loader->loader->name);
+    return &loader->too_much;
+}
+
 void batch_send(struct coalescer *coalescer, struct group *group, uint64_t now_us)
 {
     struct lane *lane = group->lane;
@@ -222,6 +232,12 @@ void batch_send(struct coalescer *coalescer, struct group *group, uint64_t now_u
         group->since_us = now_us;
         list_remove(&group->ready);
         list_append(&lane->ready, &group->ready);
+    }
+    if (coalescer->held_bytes > coalescer->limits.work_bytes) {
+        loader->counters.errors++;
+        fail_selected(coalescer, count, too_much(coalescer, lane->loader));
+        group_settle(coalescer, group);
+        return;
     }
     struct batch_state *state = batch_new(coalescer, group, count, now_us);
     if (state == NULL) {
@@ -322,6 +338,8 @@ static void batch_end(struct coalescer *coalescer, struct batch *batch, const st
         batch_return(coalescer, state, error != NULL ? &state->error : NULL, now_us);
     }
     state->status = BATCH_ENDED;
+    state->held_bytes = batch->arena.total;
+    coalescer->held_bytes += state->held_bytes;
     batch_put(coalescer, state, 1);
     coalescer_leave(coalescer);
 }

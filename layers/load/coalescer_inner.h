@@ -144,6 +144,7 @@ struct loader_state {
     struct error late;
     struct error unavailable;
     struct error no_memory;
+    struct error too_much;
 };
 
 enum batch_status { BATCH_OUT, BATCH_DROPPED, BATCH_ENDED };
@@ -158,6 +159,7 @@ struct batch_state {
     size_t references; /* the loader's, and one for each answer */
     uint64_t started_seq;
     struct deadline deadline;
+    size_t held_bytes;
     struct list out;
     struct list children; /* loads that are made for it */
     void *frame;          /* keys, answers, slots, bytes of keys */
@@ -187,9 +189,10 @@ struct coalescer {
     unsigned spare_batch_count;
     struct slot **selected;
     size_t selected_size;
-    size_t waiting; /* loads */
-    size_t loads;   /* not released */
-    size_t batches; /* not freed */
+    size_t waiting;      /* loads */
+    size_t loads;        /* not released */
+    size_t batches;      /* not freed */
+    uint64_t held_bytes; /* of answers that came, and are not released */
     uint64_t batch_number;
     uint64_t slot_number;
     uint64_t seq;     /* of overtaking */

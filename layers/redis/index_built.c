@@ -210,7 +210,7 @@ static void scan(struct check *check, const void *cursor, size_t size)
 {
     struct redis_store *store = check->store;
     struct buffer bytes = BUFFER_INIT; /* the cursor lies in an answer */
-    scan_command(store->resource, cursor, size, &bytes);
+    scan_command(store->resource, cursor, size, SCAN_COUNT, &bytes);
     buffer_release(&check->bytes);
     check->bytes = bytes;
     if (bytes.failed || home_node_count(store->home) == 0) {

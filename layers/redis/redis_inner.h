@@ -8,6 +8,7 @@
 #include "layers/redis/near_cache.h"
 #include "layers/redis/redis.h"
 #include "layers/redis/write_locks.h"
+#include "layers/redis/value_sizes.h"
 #include "protocol/base/arena.h"
 #include "protocol/base/buffer.h"
 #include "protocol/base/list.h"
@@ -52,6 +53,8 @@ struct redis_store {
     uint64_t lost_us; /* when the home was lost; 0 while it is there */
     /* Remote. */
     struct near_cache *cache;
+    struct value_sizes sizes; /* of records */
+    struct buffer keeping;    /* scratch: what is put into the cache */
     struct loader records;    /* keys: primary keys */
     struct loader identities; /* keys: an identity's number and a key of it */
     struct loader ranges;     /* keys: an index's number, a set's name, and bounds */

@@ -21,6 +21,10 @@
 enum {
     IN_FLIGHT_MAX = 8, /* batches of one loader */
     BATCH_KEYS = 1000,
+    BATCH_KEYS_LEAST = 8,
+    BATCH_BYTES = 2 << 20, /* of records, about: all that are out have 16 MiB */
+    KEEPING_MAX = 1 << 20, /* of scratch memory */
+    MOVING_US = 1000 * 1000,
     BATCH_MEMBERS_MAX = 1000000, /* members of all index sets that one batch reads */
     NUMBER_BYTES = 2             /* an identity's or an index's number, in front of a key */
 };
@@ -87,6 +91,13 @@ static void reading_send(struct reading *reading, struct home_command *command, 
     home_send(reading->store->home, command);
 }
 
+/* As many records at once as are bounded in bytes. */
+static void limit_records(struct redis_store *store)
+{
+    store->records.limits.max_size =
+        value_sizes_count(&store->sizes, BATCH_BYTES, BATCH_KEYS_LEAST, BATCH_KEYS);
+}
+
 static void reading_end(struct reading *reading)
 {
     struct redis_store *store = reading->store;
@@ -94,6 +105,7 @@ static void reading_end(struct reading *reading)
     if (--reading->missing > 0) {
         return;
     }
+    limit_records(store);
     coalescer_complete(store->redis->engine.coalescer, batch, redis_now_us(store));
     redis_store_put(store);
 }
@@ -173,6 +185,7 @@ static void on_value(struct home_command *command, const struct home_answer *ans
         fail_key(reading, item->key, &error);
     } else {
         struct stored_value stored = {0};
+        value_sizes_add(&store->sizes, (size_t)(answer->reply.end - answer->reply.at));
         int status = encoding_read(store->resource, key->bytes, key->size, answer->reply,
                                    &batch->arena, &stored, &error);
         store->counters.unknown_fields += stored.unknown_fields;
@@ -272,23 +285,33 @@ static void keep_record(struct loader *loader, struct batch *batch, size_t key)
     }
     unsigned fields = store->resource->field_count;
     size_t bytes = read->record != NULL ? record_bytes(read->record, fields) : 0;
-    struct kept_value *kept = arena_zero(&batch->arena, 1, sizeof *kept + bytes);
-    if (kept == NULL) {
+    buffer_truncate(&store->keeping, 0);
+    if (!buffer_reserve(&store->keeping, sizeof(struct kept_value) + bytes)) {
+        store->keeping.failed = false;
         return;
     }
+    struct kept_value *kept = (struct kept_value *)(void *)store->keeping.bytes;
+    *kept = (struct kept_value){0};
     kept->slot = read->slot;
     kept->absent = read->record == NULL;
     if (read->record != NULL) {
         memcpy(kept->record, read->record, bytes);
     }
-    const struct near_entry entry = {
-        .value = kept,
-        .size = (uint32_t)(sizeof *kept + bytes),
-        .cover = read->cover,
-        .filled_us = now_us,
-        .expires_us = earlier(read->expires_us, ttl_us != 0 ? now_us + ttl_us : 0)};
+    uint64_t expires_us = earlier(read->expires_us, ttl_us != 0 ? now_us + ttl_us : 0);
+    if (kept->absent && home_is_cluster(store->home)) {
+        /* While its slot is moving it is created where nobody tells of it. */
+        expires_us = earlier(expires_us, now_us + MOVING_US);
+    }
+    const struct near_entry entry = {.value = kept,
+                                     .size = (uint32_t)(sizeof *kept + bytes),
+                                     .cover = read->cover,
+                                     .filled_us = now_us,
+                                     .expires_us = expires_us};
     near_cache_put(store->cache, asked->bytes, asked->size, &entry,
                    store->redis->engine.world->sequence);
+    if (store->keeping.capacity > KEEPING_MAX) {
+        buffer_release(&store->keeping);
+    }
 }
 
 /* ---- Claims ---- */
@@ -508,6 +531,7 @@ int redis_loaders_open(struct redis_store *store)
     struct coalescer *coalescer = store->redis->engine.coalescer;
     store->records = loader_of(start_records);
     store->records.filled = keep_record;
+    limit_records(store);
     store->identities = loader_of(start_identities);
     store->ranges = loader_of(start_ranges);
     redis_loaders_name(store);

@@ -46,6 +46,7 @@ void redis_store_put(struct redis_store *store)
         near_cache_free(store->cache);
     }
     heap_free(store->built_flags);
+    buffer_release(&store->keeping);
     schema_put(store->schema);
     heap_free(store);
 }

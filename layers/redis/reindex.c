@@ -224,7 +224,8 @@ static void on_scanned(struct home_command *command, const struct home_answer *a
 
 static void scan(struct redis_reindex *reindex)
 {
-    scan_command(reindex->resource, reindex->cursor.bytes, reindex->cursor.size, &reindex->bytes);
+    scan_command(reindex->resource, reindex->cursor.bytes, reindex->cursor.size, SCAN_COUNT,
+                 &reindex->bytes);
     reindex->bytes.failed |= reindex->cursor.failed;
     send_own(reindex, reindex->store->lane, reindex->node, 0, on_scanned);
 }

@@ -144,7 +144,8 @@ static void scan_send(struct resident_scan *scan, const void *cursor, size_t siz
 {
     struct redis_store *store = scan->store;
     struct buffer bytes = BUFFER_INIT; /* the cursor lies in the old command's answer */
-    scan_command(store->resource, cursor, size, &bytes);
+    unsigned count = value_sizes_count(&store->sizes, SCANNED_BYTES, 10, SCAN_COUNT);
+    scan_command(store->resource, cursor, size, count, &bytes);
     buffer_release(&scan->bytes);
     scan->bytes = bytes;
     if (bytes.failed) {
@@ -292,7 +293,7 @@ static bool may_load(const struct redis_store *store)
 bool resident_turn(struct redis_store *store)
 {
     const struct resident *resident = store->resident;
-    if (resident->sweeping) {
+    if (resident->sweeping && resident->load_reads < SWEPT_READS_MAX) {
         sweep_some(store);
         return resident->sweeping;
     }

@@ -12,7 +12,9 @@ enum resident_state { RESIDENT_AWAY, RESIDENT_LOADING, RESIDENT_LOADED };
 enum {
     CONFLICTS_MAX = 3,      /* times that a key is read again because an identity is taken */
     RETRY_US = 1000 * 1000, /* after a load that failed */
-    SWEPT_PER_TURN = 2000   /* records of the table that are looked at */
+    SWEPT_PER_TURN = 2000,  /* records of the table that are looked at */
+    SWEPT_READS_MAX = 8000, /* that are out while more is swept */
+    SCANNED_BYTES = 8 << 20 /* of records whose names one SCAN of a load brings, about */
 };
 
 /* A key that is being read. */

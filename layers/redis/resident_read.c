@@ -303,6 +303,7 @@ static void on_read(struct home_command *command, const struct home_answer *answ
         read_end(read);
         return;
     }
+    value_sizes_add(&store->sizes, (size_t)(answer->reply.end - answer->reply.at));
     struct arena arena;
     struct stored_value stored = {0};
     struct error error = ERROR_INIT;

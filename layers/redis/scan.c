@@ -4,7 +4,7 @@
 #include "layers/redis/resp.h"
 
 void scan_command(const struct resource *resource, const void *cursor, size_t cursor_size,
-                  struct buffer *out)
+                  unsigned count, struct buffer *out)
 {
     struct buffer pattern = BUFFER_INIT;
     key_text_pattern(resource, &pattern);
@@ -14,7 +14,7 @@ void scan_command(const struct resource *resource, const void *cursor, size_t cu
     resp_word_text(out, "MATCH");
     resp_word(out, pattern.bytes, pattern.size);
     resp_word_text(out, "COUNT");
-    resp_word_integer(out, SCAN_COUNT);
+    resp_word_integer(out, count);
     out->failed |= pattern.failed;
     buffer_release(&pattern);
 }

@@ -20,7 +20,7 @@ static void expect(const void *cursor, size_t size, const char *bytes)
     memory_fixture_primary_key(&f.base, 1);
     stored_fixture_text(&f, "r[1]:");
     stored_fixture_key_field(&f, 0);
-    scan_command(&f.base.resource, cursor, size, &out);
+    scan_command(&f.base.resource, cursor, size, SCAN_COUNT, &out);
     assert_false(out.failed);
     assert_int_equal(out.size, strlen(bytes));
     assert_memory_equal(out.bytes, bytes, out.size);

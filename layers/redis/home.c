@@ -553,6 +553,12 @@ uint64_t home_cover(const struct home *home, enum home_lane lane, uint16_t slot)
     return node != NULL ? lease_cover(&node->lines[lane].link.lease, home_now(home)) : 0;
 }
 
+uint64_t home_last_cover(const struct home *home, enum home_lane lane, uint16_t slot)
+{
+    const struct home_node *node = home_owner(home, slot);
+    return node != NULL ? node->lines[lane].link.last_cover : 0;
+}
+
 bool home_is_current(const struct home *home, enum home_lane lane)
 {
     uint64_t now_us = home_now(home);

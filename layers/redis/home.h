@@ -131,6 +131,10 @@ void home_flush(struct home *home);
  * read under a cover counts as long as this says the same. */
 uint64_t home_cover(const struct home *home, enum home_lane lane, uint16_t slot);
 
+/* The tracking session that covered reads of the slot last, or does; 0: none did. What
+ * was read under it is what a lost server had last, as far as anybody here knows. */
+uint64_t home_last_cover(const struct home *home, enum home_lane lane, uint16_t slot);
+
 /* Of what is being answered or told of just now: another number from each answer of a
  * link on, so that of a notice and an answer it says whether another answer came between
  * them. */

@@ -508,13 +508,14 @@ void link_tick(struct link *link, uint64_t now_us)
 /* ---- The session ---- */
 
 /* Numbers of sessions: of the whole process, so that none is ever met again. */
-static uint64_t last_cover;
+static uint64_t covers;
 
 void link_greeted(struct link *link)
 {
     link->state = LINK_UP;
     if (link->tracked_us != 0) {
-        lease_begin(&link->lease, ++last_cover, link->tracked_us);
+        link->last_cover = ++covers;
+        lease_begin(&link->lease, link->last_cover, link->tracked_us);
     }
     link->on_up(link);
 }
@@ -522,7 +523,8 @@ void link_greeted(struct link *link)
 void link_renew(struct link *link)
 {
     if (link->lease.cover != 0) {
-        link->lease.cover = ++last_cover;
+        link->last_cover = ++covers;
+        link->lease.cover = link->last_cover;
     }
 }
 

@@ -113,7 +113,8 @@ struct link {
 
     /* Read only. */
     enum link_state state;
-    struct lease lease; /* begins with UP, where there is tracking */
+    struct lease lease;  /* begins with UP, where there is tracking */
+    uint64_t last_cover; /* the number of the last session, which may be over; 0: none */
     bool tracking_refused;
     char tracking_error[LINK_REFUSAL_MAX]; /* what the server said to that */
     char eviction_policy[LINK_POLICY_MAX]; /* of INFO: "noeviction"; empty while unknown */

@@ -146,6 +146,8 @@ bool redis_turn(struct redis *redis)
     LIST_EACH(node, &redis->stores)
     {
         struct redis_store *store = store_of(node);
+        redis_watch_lapse(store);
+        more |= redis_watch_absences(store);
         if (store->cache != NULL) {
             more |= near_cache_turn(store->cache, oldest);
             store->store.counters.records = near_cache_count(store->cache);

@@ -2,6 +2,7 @@
 #define RELATA_LAYERS_REDIS_REDIS_INNER_H
 
 #include "layers/hash_table.h"
+#include "layers/redis/absents.h"
 #include "layers/redis/encoding.h"
 #include "layers/redis/home.h"
 #include "layers/redis/key_set.h"
@@ -28,7 +29,12 @@ struct redis {
     void *closed_context;
 };
 
-enum { DOUBTS_MAX = 10000 };
+enum {
+    DOUBTS_MAX = 10000,
+    LAPSE_EVERY_US = 250 * 1000, /* between two times that old reads are cut off */
+    ABSENT_US = 1000 * 1000,     /* how long an absence is believed in a Cluster */
+    ABSENTS_PER_TURN = 500
+};
 
 /* Whether the indexes and claims of a resource are whole in Redis (index_built.c). */
 enum built_state { BUILT_UNKNOWN, BUILT_ASKING, BUILT_KNOWN };
@@ -53,6 +59,9 @@ struct redis_store {
     uint64_t lost_us; /* when the home was lost; 0 while it is there */
     /* Remote. */
     struct near_cache *cache;
+    uint64_t lapse_us; /* when those who joined a silent server's reads were last cut off */
+    struct absents absents;
+    uint64_t absents_over_us; /* when all is doubted, since there were too many; 0: not */
     struct value_sizes sizes; /* of records */
     struct buffer keeping;    /* scratch: what is put into the cache */
     struct loader records;    /* keys: primary keys */
@@ -138,6 +147,13 @@ void redis_forget(struct redis_store *store, const uint8_t *key, size_t size);
 
 /* Reads of index sets and claims that are in flight do not count. */
 void redis_forget_hints(struct redis_store *store);
+/* At the end of each turn. */
+void redis_watch_lapse(struct redis_store *store);
+/* A record, a set of an index, or a claim was read that is not there, or has nothing of
+ * what was asked for. */
+void redis_saw_absence(struct redis_store *store, const uint8_t *name, size_t size);
+/* At the end of each turn: whether there is more to do at once. */
+bool redis_watch_absences(struct redis_store *store);
 
 /* Tells everybody of a write. */
 void redis_publish(struct redis_store *store, struct write_event *event);

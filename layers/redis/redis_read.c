@@ -22,9 +22,8 @@ enum {
     IN_FLIGHT_MAX = 8, /* batches of one loader */
     BATCH_KEYS = 1000,
     BATCH_KEYS_LEAST = 8,
-    BATCH_BYTES = 2 << 20, /* of records, about: all that are out have 16 MiB */
-    KEEPING_MAX = 1 << 20, /* of scratch memory */
-    MOVING_US = 1000 * 1000,
+    BATCH_BYTES = 2 << 20,       /* of records, about: all that are out have 16 MiB */
+    KEEPING_MAX = 1 << 20,       /* of scratch memory */
     BATCH_MEMBERS_MAX = 1000000, /* members of all index sets that one batch reads */
     NUMBER_BYTES = 2             /* an identity's or an index's number, in front of a key */
 };
@@ -170,6 +169,18 @@ struct record_item {
     size_t key;
 };
 
+static void note_absent_record(struct redis_store *store, const struct load_key *key)
+{
+    struct buffer name = BUFFER_INIT;
+    if (home_is_cluster(store->home)) {
+        key_text_append(store->resource, key->bytes, key->size, &name);
+    }
+    if (name.size > 0 && !name.failed) {
+        redis_saw_absence(store, name.bytes, name.size);
+    }
+    buffer_release(&name);
+}
+
 static void on_value(struct home_command *command, const struct home_answer *answer)
 {
     struct record_item *item = CONTAINER_OF(command, struct record_item, value);
@@ -194,6 +205,8 @@ static void on_value(struct home_command *command, const struct home_answer *ans
         read->cover = answer->cover;
         if (status < 0) {
             fail_key(reading, item->key, &error);
+        } else if (stored.record == NULL) {
+            note_absent_record(store, key);
         }
     }
     reading_end(reading);
@@ -300,7 +313,7 @@ static void keep_record(struct loader *loader, struct batch *batch, size_t key)
     uint64_t expires_us = earlier(read->expires_us, ttl_us != 0 ? now_us + ttl_us : 0);
     if (kept->absent && home_is_cluster(store->home)) {
         /* While its slot is moving it is created where nobody tells of it. */
-        expires_us = earlier(expires_us, now_us + MOVING_US);
+        expires_us = earlier(expires_us, now_us + ABSENT_US);
     }
     const struct near_entry entry = {.value = kept,
                                      .size = (uint32_t)(sizeof *kept + bytes),
@@ -340,6 +353,32 @@ static void send_keys(struct reading *reading, struct key_item *items, struct bu
     }
 }
 
+/* The number in front of a key. */
+static unsigned take_number(const struct load_key *key)
+{
+    uint16_t number;
+    CHECK(key->size >= sizeof number);
+    memcpy(&number, key->bytes, sizeof number);
+    return number;
+}
+
+static void put_claim_name(const struct redis_store *store, const struct load_key *key,
+                           struct buffer *out)
+{
+    claim_name(store->resource, &store->resource->identities[take_number(key)],
+               key->bytes + NUMBER_BYTES, key->size - NUMBER_BYTES, out);
+}
+
+static void note_absent_claim(struct redis_store *store, const struct load_key *key)
+{
+    struct buffer name = BUFFER_INIT;
+    put_claim_name(store, key, &name);
+    if (!name.failed) {
+        redis_saw_absence(store, name.bytes, name.size);
+    }
+    buffer_release(&name);
+}
+
 static void on_claim(struct home_command *command, const struct home_answer *answer)
 {
     struct key_item *item = CONTAINER_OF(command, struct key_item, command);
@@ -349,21 +388,15 @@ static void on_claim(struct home_command *command, const struct home_answer *ans
     struct resp_token token;
     struct resp_reader in;
     struct store_key key, mark;
-    if (take_reply(reading, item->key, answer, &token, &in) && token.kind == RESP_TEXT &&
+    bool came = take_reply(reading, item->key, answer, &token, &in);
+    if (came && token.kind == RESP_TEXT &&
         claim_take(reading->store->resource, token.bytes, token.size, &key, &mark)) {
         read->key.bytes = arena_copy(&batch->arena, key.bytes, key.size);
         read->key.size = read->key.bytes != NULL ? key.size : 0;
+    } else if (came) {
+        note_absent_claim(reading->store, &batch->keys[item->key]);
     }
     reading_end(reading);
-}
-
-/* The number in front of a key. */
-static unsigned take_number(const struct load_key *key)
-{
-    uint16_t number;
-    CHECK(key->size >= sizeof number);
-    memcpy(&number, key->bytes, sizeof number);
-    return number;
 }
 
 static void start_identities(struct loader *loader, struct batch *batch)
@@ -383,8 +416,7 @@ static void start_identities(struct loader *loader, struct batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         const struct load_key *key = &batch->keys[i];
         buffer_truncate(&name, 0);
-        claim_name(store->resource, &store->resource->identities[take_number(key)],
-                   key->bytes + NUMBER_BYTES, key->size - NUMBER_BYTES, &name);
+        put_claim_name(store, key, &name);
         slots[i] = redis_slot(store, name.bytes, name.size);
         reading_mark(reading, &commands);
         resp_command(&commands, 2);
@@ -400,6 +432,16 @@ static void start_identities(struct loader *loader, struct batch *batch)
 }
 
 /* ---- Ranges ---- */
+
+/* A length and bytes of a ranges key. */
+static struct store_key take_part(const uint8_t **at)
+{
+    uint32_t size;
+    memcpy(&size, *at, sizeof size);
+    struct store_key part = {.bytes = *at + sizeof size, .size = size};
+    *at += sizeof size + size;
+    return part;
+}
 
 static void on_members(struct home_command *command, const struct home_answer *answer)
 {
@@ -448,18 +490,12 @@ static void on_members(struct home_command *command, const struct home_answer *a
     }
     if (error.code != CODE_OK) {
         fail_key(reading, item->key, &error);
+    } else if (count == 0) {
+        const uint8_t *at = batch->keys[item->key].bytes + NUMBER_BYTES;
+        struct store_key name = take_part(&at);
+        redis_saw_absence(store, name.bytes, name.size);
     }
     reading_end(reading);
-}
-
-/* A length and bytes of a ranges key. */
-static struct store_key take_part(const uint8_t **at)
-{
-    uint32_t size;
-    memcpy(&size, *at, sizeof size);
-    struct store_key part = {.bytes = *at + sizeof size, .size = size};
-    *at += sizeof size + size;
-    return part;
 }
 
 static uint16_t put_range_command(const struct redis_store *store, const struct load_key *key,

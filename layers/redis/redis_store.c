@@ -40,6 +40,7 @@ void redis_store_put(struct redis_store *store)
     CHECK(store->closed);
     redis_drop_echoes(store);
     key_set_release(&store->doubts);
+    absents_release(&store->absents);
     hash_table_release(&store->echoes);
     write_locks_release(&store->locks);
     if (store->cache != NULL) {
@@ -124,10 +125,12 @@ const struct record *redis_known_stale(struct redis_store *store, const uint8_t 
         !near_cache_peek(store->cache, key, size, &entry)) {
         return NULL;
     }
-    bool up = home_is_up(store->home, store->lane, kept_of(&entry)->slot, &lost_us);
+    uint16_t slot = kept_of(&entry)->slot;
+    bool up = home_is_up(store->home, store->lane, slot, &lost_us);
     uint64_t now_us = redis_now_us(store);
-    if (up || lost_us == 0 || now_us - lost_us > stale_us ||
-        (entry.expires_us != 0 && now_us >= entry.expires_us)) {
+    /* One of a session before the last may have been changed in between. */
+    if (up || lost_us == 0 || entry.cover != home_last_cover(store->home, store->lane, slot) ||
+        now_us - lost_us > stale_us || (entry.expires_us != 0 && now_us >= entry.expires_us)) {
         return NULL;
     }
     *known = true;
@@ -341,6 +344,53 @@ static void on_lost(struct home_listener *listener, enum home_lane lane)
     all_changed(store, WRITE_LOST);
 }
 
+void redis_saw_absence(struct redis_store *store, const uint8_t *name, size_t size)
+{
+    uint64_t due_us = redis_now_us(store) + ABSENT_US;
+    if (home_is_cluster(store->home) && !absents_add(&store->absents, name, size, due_us) &&
+        store->absents_over_us == 0) {
+        store->absents_over_us = due_us;
+    }
+}
+
+static void doubt_absence(void *context, const uint8_t *name, size_t size)
+{
+    struct redis_store *store = context;
+    uint64_t invalidations = store->counters.invalidations;
+    name_changed(store, name, size);
+    store->counters.invalidations = invalidations; /* nobody wrote, as far as is known */
+}
+
+bool redis_watch_absences(struct redis_store *store)
+{
+    uint64_t now_us = redis_now_us(store);
+    unsigned taken = 0;
+    if (store->absents_over_us != 0 && now_us >= store->absents_over_us) {
+        store->absents_over_us = 0;
+        absents_clear(&store->absents);
+        all_changed(store, WRITE_LOST);
+    }
+    while (taken < ABSENTS_PER_TURN &&
+           absents_take(&store->absents, now_us, doubt_absence, store)) {
+        taken++;
+    }
+    return taken == ABSENTS_PER_TURN;
+}
+
+/* What is out to a server that is silent, or has just been, may be answered with what it
+ * was asked for long ago: nobody joins that any more. */
+void redis_watch_lapse(struct redis_store *store)
+{
+    uint64_t now_us = redis_now_us(store);
+    if (store->table != NULL || now_us < store->lapse_us + LAPSE_EVERY_US ||
+        coalescer_waiting(store->redis->engine.coalescer) == 0 ||
+        home_is_current(store->home, store->lane)) {
+        return;
+    }
+    store->lapse_us = now_us;
+    all_changed(store, WRITE_LOST);
+}
+
 /* The start is refused where the policy is known by then (redis_check); it may change, or
  * be known later only. */
 static void tell_eviction(struct redis_store *store)
@@ -508,6 +558,7 @@ struct store *redis_store_open(struct redis *redis, const struct resource *resou
         (struct home_listener){.on_notice = on_notice, .on_lost = on_lost, .on_ready = on_ready};
     list_init(&store->built_waiters);
     key_set_init(&store->doubts);
+    absents_init(&store->absents);
     hash_table_init(&store->echoes);
     list_init(&store->echoes_in_order);
     write_locks_init(&store->locks);

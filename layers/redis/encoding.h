@@ -80,6 +80,12 @@ int encoding_read(const struct resource *resource, const uint8_t *key, size_t ke
  * Keys keep the time to live that they have. */
 extern const char encoding_script[];
 
+/* The record as it will be read again (see `any` above): `image` itself where nothing of
+ * it changes, else one from the arena. 0; -CODE_OVERLOADED, or -CODE_TOO_LARGE where it
+ * exceeds what a record may have. */
+int encoding_settle(const struct resource *resource, const struct record *image,
+                    struct arena *arena, const struct record **out, struct error *error);
+
 /* Appends the words of one key's change to `out` (as resp_word), and answers how
  * many there are. `before` is what was read (exists false: the key must not
  * exist), `after` the record to be stored, or NULL to remove the key. Of a hash

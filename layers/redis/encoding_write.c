@@ -190,3 +190,73 @@ size_t encoding_change(const struct resource *resource, const struct stored_valu
     buffer_release(&writing.value);
     return writing.words;
 }
+
+/* ---- What comes back ---- */
+
+/* Takes a field's value through its form: what comes back is appended to `taken`,
+ * unless it is the same. */
+static int settle_field(const struct value_form *form, const struct type *type,
+                        const uint8_t *value, uint32_t size, struct buffer *taken,
+                        struct error *error)
+{
+    struct buffer text = BUFFER_INIT;
+    struct buffer scratch = BUFFER_INIT;
+    size_t before = taken->size;
+    form->put(type, value, size, &text);
+    int status = text.failed ? -CODE_OVERLOADED
+                             : form->take(type, text.bytes, text.size, &scratch, taken, error);
+    if (status == 0 && !taken->failed && taken->size - before == size &&
+        memcmp(taken->bytes + before, value, size) == 0) {
+        buffer_truncate(taken, before);
+    }
+    buffer_release(&text);
+    buffer_release(&scratch);
+    return status == 0 && taken->failed ? -CODE_OVERLOADED : status;
+}
+
+static bool has_any(const struct resource *resource)
+{
+    for (unsigned i = 0; i < resource->field_count; i++) {
+        if (resource->fields[i].type.kind == TYPE_ANY) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int encoding_settle(const struct resource *resource, const struct record *image,
+                    struct arena *arena, const struct record **out, struct error *error)
+{
+    const struct value_form *form =
+        resource->redis->encoding == REDIS_HASH ? &hash_form : &json_form;
+    struct buffer taken = BUFFER_INIT;
+    struct record_draft draft;
+    struct record *settled = NULL;
+    int status = 0;
+    *out = image;
+    if (resource->redis->encoding == REDIS_MSGPACK || !has_any(resource)) {
+        return 0;
+    }
+    status = record_draft_init(&draft, resource, arena, &taken);
+    for (unsigned i = 0; i < resource->field_count && status == 0; i++) {
+        struct record_part *part = &draft.parts[i];
+        const struct type *type = &resource->fields[i].type;
+        size_t before = taken.size;
+        part->bytes = record_field(image, resource->field_count, i, &part->size);
+        if (type->kind == TYPE_ANY && !record_is_nil(image, resource->field_count, i)) {
+            status = settle_field(form, type, part->bytes, part->size, &taken, error);
+        }
+        if (taken.size > before) {
+            *part = (struct record_part){.offset = before, .size = (uint32_t)(taken.size - before)};
+        }
+    }
+    if (status == 0 && taken.size > 0) {
+        status = record_draft_build(&draft, arena, &settled, error);
+        *out = settled;
+    }
+    buffer_release(&taken);
+    if (status == -CODE_OVERLOADED) {
+        error_set(error, CODE_OVERLOADED, "no memory for the record");
+    }
+    return status;
+}

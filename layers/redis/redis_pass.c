@@ -183,6 +183,11 @@ static int facade_put(struct store *facade, const struct record *old, const stru
     struct transaction *tx = tx_of(facade);
     const struct resource *resource = tx->store->resource;
     struct buffer key = BUFFER_INIT;
+    /* What is answered, and told of, is what will be read. */
+    int settled = encoding_settle(resource, image, tx->write->asker.arena, &image, error);
+    if (settled < 0) {
+        return settled;
+    }
     CHECK(key_of_record(resource, &resource->primary_key, image, &key));
     struct view *view = key.failed ? NULL : tx_view(tx, key.bytes, key.size);
     int status = 0;

@@ -10,6 +10,7 @@
 #include "layers/redis/encoding.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
+#include "protocol/msgpack/reader.h"
 #include "protocol/msgpack/writer.h"
 #include "tests/lib/json_msgpack.h"
 #include "tests/lib/stored_fixture.h"
@@ -712,6 +713,26 @@ static void any_in_json(void **state)
                  "\"at\":null,\"ref\":null,\"kind\":null,\"more\":{\"5\":\"YQ==\",\"null\":"
                  "\"1970-01-01T00:00:00Z\",\"true\":[],\"1.5\":null,\"kQE=\":2,\"aw==\":3,"
                  "\"a\\u0000b\":4,\"1970-01-01T00:00:01Z\":{}}}");
+    /* What will be read again is told before it is written; then nothing changes any more. */
+    static const enum redis_encoding encodings[] = {REDIS_JSON, REDIS_HASH};
+    for (size_t i = 0; i < ARRAY_COUNT(encodings); i++) {
+        const struct record *settled, *again;
+        f.stored.redis.encoding = encodings[i];
+        assert_int_equal(encoding_settle(f.resource, f.record, &f.arena, &settled, &f.error), 0);
+        assert_ptr_not_equal(settled, f.record);
+        assert_int_equal(encoding_settle(f.resource, settled, &f.arena, &again, &f.error), 0);
+        assert_ptr_equal(again, settled);
+        struct value more;
+        record_load(settled, f.resource, 8, &more);
+        struct reader in = reader_of(more.bytes, more.size);
+        assert_int_equal(reader_next(&in).count, 8);
+        assert_int_equal(reader_next(&in).kind, TOKEN_STRING); /* "5" */
+        assert_int_equal(reader_next(&in).kind, TOKEN_STRING); /* "YQ==" */
+    }
+    const struct record *same;
+    f.stored.redis.encoding = REDIS_MSGPACK;
+    assert_int_equal(encoding_settle(f.resource, f.record, &f.arena, &same, &f.error), 0);
+    assert_ptr_equal(same, f.record);
     buffer_release(&given);
     close_world(&f);
 }

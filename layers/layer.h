@@ -190,6 +190,7 @@ struct store_write {
     struct asker asker;
     enum store_write_state state;
     bool lacking;
+    int64_t element;    /* of a write of many: the one that the pass is at; -1: none */
     bool sent;          /* it may be done already: nobody knows until the task goes on */
     struct error error; /* of STORE_WRITE_FAILED */
     uint64_t written;   /* records that were written, also where some failed */

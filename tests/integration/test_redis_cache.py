@@ -312,6 +312,28 @@ class Counted(Case):
 
 
 class Misfits(Case):
+    def test_elements_of_many(self):
+        """Which one was not done, as every refusal of many says."""
+        self.begin(schema(encoding="json"))
+        self.client.call("hello", {"errors": "map"})
+        self.raw.call("SET", "page:2", b'{"id": 2, "text": 7}')
+        page = {"id": 1, "text": "x"}
+        for call in (("create_many", "page", [page, {"id": 2}]),
+                     ("upsert_many", "page", [page, {"id": 2}]),
+                     ("destroy_many", "page", [1, 2])):
+            with self.assertRaises(Refused) as refused:
+                self.client.call(*call)
+            error = refused.exception.error
+            self.assertEqual((error["code"], error["details"]["index"], error["details"]["key"]),
+                             ("invalid_value", 1, 2), call)
+            self.assertRegex(error["message"], "^element 1: page:2 in Redis: ")
+        self.assertEqual(self.raw.call("EXISTS", "page:1"), 0)
+        with self.assertRaises(Refused) as refused:
+            self.client.call("update", "page", 2, {"text": "y"})
+        error = refused.exception.error
+        self.assertNotIn("index", error["details"])
+        self.assertRegex(error["message"], "^page:2 in Redis: ")
+
     def test_the_error_names_the_key(self):
         self.begin(schema(encoding="json"))
         self.raw.call("SET", "page:1", b'{"id": 1, "text": "x"}')

@@ -144,6 +144,17 @@ class Kept(Case):
         self.assertEqual(self.asks(1, "get", "page", 1, {"fresh": True}), page)
         self.assertEqual(self.asks(0, "get", "page", 1), page)
 
+    def test_a_flush_of_another_database(self):
+        """Its notice names none: all is read again."""
+        self.begin(schema())
+        self.fill(2)
+        page = {"id": 1, "text": "x"}
+        self.asks(1, "get", "page", 1)
+        self.raw.call("SELECT", 1)
+        self.raw.call("FLUSHDB")
+        wait_until(lambda: self.counters()["records"] == 0, "the notice")
+        self.assertEqual(self.asks(1, "get", "page", 1), page)
+
     def test_invalidate(self):
         self.begin(schema())
         self.fill(4)

@@ -23,10 +23,47 @@ bool config_is_nil(const struct node *node)
     return node->kind == NODE_SCALAR && scalar_resolve(node).kind == SCALAR_NIL;
 }
 
+static bool is_plain_word(const struct node *node)
+{
+    enum { WORD_MAX = 20 };
+    for (uint32_t i = 0; i < node->size; i++) {
+        char c = node->text[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     c == '.' || c == '+' || c == '-' || c == ' ';
+        if (!plain) {
+            return false;
+        }
+    }
+    return node->size <= WORD_MAX;
+}
+
+const char *config_describe(const struct node *node, char out[CONFIG_CAME_MAX])
+{
+    if (node->kind != NODE_SCALAR) {
+        return node->kind == NODE_LIST ? "a list" : "a map";
+    }
+    if (config_is_nil(node)) {
+        return "nothing";
+    }
+    if (node->size == 0) {
+        return "an empty text";
+    }
+    if (strlen(node->text) != node->size) {
+        return "text with a zero byte";
+    }
+    if (!is_plain_word(node)) {
+        return "another text";
+    }
+    bool text = scalar_resolve(node).kind == SCALAR_TEXT;
+    snprintf(out, CONFIG_CAME_MAX, text ? "\"%s\"" : "%s", node->text);
+    return out;
+}
+
 bool config_take_text(struct config_reading *reading, const char *key, const struct node *node)
 {
+    char came[CONFIG_CAME_MAX];
     if (node->kind != NODE_SCALAR || node->size == 0 || strlen(node->text) != node->size) {
-        FAULT(reading, node, "%s must be text", key);
+        FAULT(reading, node, "%s must be text, got %s", key, config_describe(node, came));
         return false;
     }
     return true;
@@ -36,8 +73,10 @@ void config_take_duration(struct config_reading *reading, const char *key, const
                           uint64_t *out)
 {
     uint64_t value;
+    char came[CONFIG_CAME_MAX];
     if (!scalar_duration(node, &value) || value == 0 || value > durations_max_us) {
-        FAULT(reading, node, "%s must be a duration from 1us to 366d, such as 30s", key);
+        FAULT(reading, node, "%s must be a duration from 1us to 366d, such as 30s, got %s", key,
+              config_describe(node, came));
         return;
     }
     *out = value;

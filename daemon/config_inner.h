@@ -22,6 +22,11 @@ struct config_reading {
 
 bool config_is_nil(const struct node *node);
 
+/* What stands there, for a fault: a short plain word or number as it is, and else its
+ * kind, since it might be a URL with a password. */
+enum { CONFIG_CAME_MAX = 40 };
+const char *config_describe(const struct node *node, char out[CONFIG_CAME_MAX]);
+
 /* Text without zero bytes; numbers count as the text that they are. False (told)
  * where it is none. */
 bool config_take_text(struct config_reading *reading, const char *key, const struct node *node);

@@ -161,8 +161,9 @@ static bool take_key(struct config_reading *reading, const struct node *key,
 static void take_cluster(struct config_reading *reading, const struct node *node,
                          struct home_options *home)
 {
+    char came[CONFIG_CAME_MAX];
     if (node->kind != NODE_SCALAR || scalar_resolve(node).kind != SCALAR_BOOLEAN) {
-        FAULT(reading, node, "cluster must be true or false");
+        FAULT(reading, node, "cluster must be true or false, got %s", config_describe(node, came));
         return;
     }
     home->cluster = scalar_resolve(node).boolean;

@@ -155,8 +155,8 @@ static bool keep_homes(const struct daemon *daemon, struct config *config,
 {
     struct buffer faults = BUFFER_INIT;
     bool changed = !homes_same(config, &daemon->config);
+    bool possible = homes_check_started(config, &daemon->config, schema, &faults) == 0;
     homes_copy(config, &daemon->config);
-    bool possible = homes_check(config, schema, &faults) == 0;
     if (changed) {
         log_event(LOG_WARNING, "reload_incomplete", "reason",
                   "redis takes effect at the next start");

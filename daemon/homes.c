@@ -47,6 +47,23 @@ int homes_check(const struct config *config, const struct schema *schema, struct
     return status;
 }
 
+int homes_check_started(const struct config *config, const struct config *started,
+                        const struct schema *schema, struct buffer *faults)
+{
+    int status = 0;
+    for (unsigned i = 0; i < schema->resource_count; i++) {
+        const struct resource *resource = &schema->resources[i];
+        if (resource->redis != NULL && homes_find(started, resource->redis->home) == NULL) {
+            buffer_printf(faults,
+                          "%s: resource %s uses the Redis \"%s\", which is new in the "
+                          "configuration: redis takes effect at the next start\n",
+                          config->schema, resource->name, resource->redis->home);
+            status = -(int)CODE_INVALID_REQUEST;
+        }
+    }
+    return status;
+}
+
 static bool same_home(const struct home_options *a, const struct home_options *b)
 {
     return a->is_unix == b->is_unix && strcmp(a->host, b->host) == 0 && a->port == b->port &&

@@ -16,6 +16,11 @@ const struct home_options *homes_find(const struct config *config, const char *n
  * the configuration. */
 int homes_check(const struct config *config, const struct schema *schema, struct buffer *faults);
 
+/* The same at a reload, where those of the start go on: what a schema uses that
+ * homes_check took, and that `started` does not name, is there at the next start only. */
+int homes_check_started(const struct config *config, const struct config *started,
+                        const struct schema *schema, struct buffer *faults);
+
 /* Whether two configurations have the same ones, in whatever order. */
 bool homes_same(const struct config *a, const struct config *b);
 

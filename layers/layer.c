@@ -105,7 +105,6 @@ int fetch_start(struct fetch *fetch, struct error *error)
                          fetch->store->resource->name);
     }
     fetch->done = false;
-    fetch->hits = 0;
     fetch->count = 0;
     fetch->records = NULL;
     fetch->errors = NULL;

@@ -147,6 +147,7 @@ struct fetch {
     const struct store_key *keys;
     const struct range *ranges;
     size_t asked; /* keys or ranges */
+    bool counted; /* asked for before, by the same call: no hits and misses of its own */
 
     /* Once `done`. */
     bool done;
@@ -154,7 +155,6 @@ struct fetch {
     const struct record **records; /* of keys: one for each, NULL where it is absent */
     const struct error **errors;   /* of keys: NULL where none failed alone */
     size_t count;                  /* of records */
-    size_t hits;                   /* keys that were known here */
 
     /* The home's own. */
     bool begun;
@@ -190,6 +190,7 @@ struct store_write {
     struct asker asker;
     enum store_write_state state;
     bool lacking;
+    int64_t element;    /* of a write of many: the one that the pass is at; -1: none */
     bool sent;          /* it may be done already: nobody knows until the task goes on */
     struct error error; /* of STORE_WRITE_FAILED */
     uint64_t written;   /* records that were written, also where some failed */
@@ -198,7 +199,9 @@ struct store_write {
 
 /* What `stats` tells of a resource whose home is elsewhere. */
 struct store_home_counters {
-    uint64_t invalidations;  /* cached records that somebody's write dropped */
+    uint64_t hits;           /* keys of which it was known here what there is */
+    uint64_t misses;         /* keys of which it was not */
+    uint64_t invalidations;  /* records here that somebody else's write dropped or changed */
     uint64_t evictions;      /* that had to make room */
     uint64_t misfits;        /* values that did not fit the schema */
     uint64_t unknown_fields; /* fields of values that the schema does not know */

@@ -222,15 +222,12 @@ static int take_fetched_many(struct call *call)
 int call_take_fetched(struct call *call)
 {
     const struct fetch *fetch = &call->fetch;
-    struct resource_counters *counters = call_counters(call);
     call->fetching = false;
     if (fetch->error.code != CODE_OK) {
         call->error = fetch->error;
         return -(int)call->error.code;
     }
-    counters->reads += fetch->asked;
-    counters->hits += fetch->hits;
-    counters->misses += fetch->asked - fetch->hits;
+    call_counters(call)->reads += fetch->asked;
     return call->kind == CALL_GET ? take_fetched_one(call) : take_fetched_many(call);
 }
 

@@ -321,6 +321,7 @@ static int many(struct writing *writing, struct reader in)
     }
     call->number = 0;
     for (uint32_t i = 0; i < list.count; i++) {
+        writing->home.element = i;
         int status = many_element(writing, &in, &call->number);
         if (status < 0 && !writing->home.lacking) {
             error_prefix(&call->error, "element %u: ", i);

@@ -22,7 +22,8 @@ static int open_home(struct call *call)
     if (status < 0) {
         return status;
     }
-    writing->home = (struct store_write){.store = writing->store, .asker = call->eval.asker};
+    writing->home =
+        (struct store_write){.store = writing->store, .asker = call->eval.asker, .element = -1};
     status = writing->store->home->write_open(&writing->home, &call->error);
     if (status == 0) {
         writing->home_open = true;

@@ -436,8 +436,8 @@ static void write_resource(struct buffer *out, struct store *store, const char *
     write_pair(out, "bytes", store->counters.bytes);
     write_pair(out, "reads", counters->reads);
     write_pair(out, "writes", counters->writes);
-    write_pair(out, "hits", counters->hits);
-    write_pair(out, "misses", counters->misses);
+    write_pair(out, "hits", counters->hits + home.hits);
+    write_pair(out, "misses", counters->misses + home.misses);
     write_pair(out, "invalidations", counters->invalidations + home.invalidations);
     write_pair(out, "evictions", counters->evictions + home.evictions);
     if (store->home != NULL) {

@@ -143,7 +143,10 @@ static int check_layer(const struct resource *old, const struct resource *new, s
         const struct field *field = &old->fields[i];
         const struct field *after = resource_field(new, field->name, field->name_size);
         if (strcmp(field->stored_as, after->stored_as) != 0) {
-            changed = "a field's stored_as";
+            return error_set(
+                error, CODE_INVALID_REQUEST,
+                "%s.%s would change its stored_as, which is possible at a restart only", old->name,
+                field->name);
         }
     }
     return changed == NULL ? 0

@@ -57,6 +57,7 @@ int expr_compile_path(const struct expr_compiler *compiler, const char *text, si
 struct expr_records {
     const struct record *record;
     const struct expr_records *outer; /* `parent`; NULL where there is none */
+    bool asked_ahead; /* what direct relationships lead to from here was asked for before */
 };
 
 enum run_status {

@@ -137,6 +137,13 @@ static const struct expr_records *source_of(struct expr_run *run, struct step_st
     return state->source.record != NULL ? &state->source : NULL;
 }
 
+/* Whether the search asked for all that the step leads to before it judged the first
+ * record (source_ahead.c). */
+static bool was_asked_ahead(const struct expr_run *run, const struct step *step)
+{
+    return step->base < 0 && step->up == 0 && run->records->asked_ahead;
+}
+
 /* A record that is at home elsewhere: asked for once, and waited for. */
 static enum run_status fetch_direct(struct expr_run *run, struct step_state *state,
                                     struct store *store, const uint8_t *key, size_t size)
@@ -149,7 +156,8 @@ static enum run_status fetch_direct(struct expr_run *run, struct step_state *sta
                                 .asker = run->eval->asker,
                                 .kind = FETCH_KEYS,
                                 .keys = &state->sought,
-                                .asked = 1};
+                                .asked = 1,
+                                .counted = was_asked_ahead(run, state->step)};
         if (fetch_start(fetch, error) < 0) {
             return RUN_FAILED;
         }

@@ -244,6 +244,7 @@ static enum run_status take_record(struct search *search, uint64_t *budget)
     }
     *budget -= *budget > 0;
     search->records.record = search->current;
+    search->records.asked_ahead = search->source.asked_ahead;
     search->stage = 0;
     return RUN_DONE;
 }

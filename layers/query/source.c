@@ -437,6 +437,7 @@ int source_start(struct source *source, const struct search_input *input)
     source->access = NULL;
     source->debt = 0;
     source->looked_ahead = false;
+    source->asked_ahead = false;
     int code = 0;
     if (input->list != NULL) {
         source->kind = SOURCE_LIST;

@@ -60,7 +60,8 @@ struct source {
     const struct relationship *ahead_by[SOURCE_AHEAD_MAX];
     unsigned ahead_count;
     bool looked_ahead;
-    uint64_t debt; /* what the start cost, in visits, and is not paid for yet */
+    bool asked_ahead; /* for all of them */
+    uint64_t debt;    /* what the start cost, in visits, and is not paid for yet */
 };
 
 /* How many records of a through resource are followed at the start, so that

@@ -1,4 +1,9 @@
+#include <string.h>
+
+#include "layers/hash_table.h"
 #include "layers/query/source_inner.h"
+#include "protocol/base/check.h"
+#include "protocol/base/hash.h"
 
 /* Filters and orders that follow a belongs_to to records that are at home elsewhere
  * would ask for these one by one, and wait for each. So what all records of the source
@@ -36,25 +41,53 @@ void source_ahead_init(struct source *source)
     }
 }
 
-/* The keys that the records name, nils left out. */
+/* A key that is asked for, found by its hash. */
+struct ahead_key {
+    struct hash_table_node node;
+    const struct store_key *key;
+};
+
+static bool is_asked(const struct hash_table *table, const uint8_t *key, size_t size, uint64_t hash)
+{
+    struct hash_table_node *node = hash_table_find(table, hash);
+    for (; node != NULL; node = hash_table_next(node)) {
+        const struct store_key *other = CONTAINER_OF(node, struct ahead_key, node)->key;
+        if (other->size == size && memcmp(other->bytes, key, size) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The keys that the records name, each once, nils left out. */
 static size_t take_keys(const struct relationship *relationship,
-                        const struct record *const *records, size_t count, struct store_key *out)
+                        const struct record *const *records, size_t count, struct store_key *out,
+                        struct ahead_key *rooms)
 {
     const struct resource *resource = relationship->source;
     unsigned field = relationship->source_fields.fields[0];
+    struct hash_table table;
     size_t kept = 0;
+    hash_table_init(&table);
     for (size_t i = 0; i < count; i++) {
         uint32_t size;
         if (records[i] == NULL || record_is_nil(records[i], resource->field_count, field)) {
             continue;
         }
         const uint8_t *key = record_field(records[i], resource->field_count, field, &size);
-        out[kept++] = (struct store_key){.bytes = key, .size = size};
+        uint64_t hash = hash_bytes(key, size);
+        if (!is_asked(&table, key, size, hash)) {
+            out[kept] = (struct store_key){.bytes = key, .size = size};
+            rooms[kept].key = &out[kept];
+            hash_table_insert(&table, &rooms[kept].node, hash);
+            kept++;
+        }
     }
+    hash_table_release(&table);
     return kept;
 }
 
-static void ask(struct source *source, unsigned at, const struct record *const *records,
+static bool ask(struct source *source, unsigned at, const struct record *const *records,
                 size_t count)
 {
     const struct relationship *relationship = source->ahead_by[at];
@@ -62,24 +95,26 @@ static void ask(struct source *source, unsigned at, const struct record *const *
     struct fetch *fetch = &source->ahead[at];
     struct error ignored = ERROR_INIT; /* the filter meets it again */
     struct store_key *keys = arena_alloc(source->eval->arena, (count + 1) * sizeof *keys);
-    if (keys == NULL || !store_is_current(store)) {
-        return;
+    struct ahead_key *rooms = arena_zero(source->eval->arena, count + 1, sizeof *rooms);
+    if (keys == NULL || rooms == NULL || !store_is_current(store)) {
+        return false;
     }
     *fetch = (struct fetch){.store = store,
                             .asker = source->eval->asker,
                             .kind = FETCH_KEYS,
                             .keys = keys,
-                            .asked = take_keys(relationship, records, count, keys)};
-    fetch_start(fetch, &ignored);
+                            .asked = take_keys(relationship, records, count, keys, rooms)};
+    return fetch_start(fetch, &ignored) == 0;
 }
 
 bool source_look_ahead(struct source *source, const struct record *const *records, size_t count)
 {
     if (!source->looked_ahead && source->ahead_count > 0 && count > 1 &&
         source->eval->asker.task != NULL && !source->eval->asker.fresh) {
+        source->asked_ahead = count <= AHEAD_RECORDS_MAX;
         count = count < AHEAD_RECORDS_MAX ? count : AHEAD_RECORDS_MAX;
         for (unsigned i = 0; i < source->ahead_count; i++) {
-            ask(source, i, records, count);
+            source->asked_ahead &= ask(source, i, records, count);
         }
     }
     source->looked_ahead = true;

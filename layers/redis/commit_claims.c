@@ -272,7 +272,7 @@ static void conflict(struct transaction *tx, const struct claim_change *change)
     struct error error = ERROR_INIT;
     store_taken(tx->store->resource, identity_of(tx, change->identity), change->key,
                 change->key_size, &error);
-    tx_fail(tx, &error);
+    tx_fail_at(tx, change->view, &error);
 }
 
 static void on_other(struct home_command *command, const struct home_answer *answer)

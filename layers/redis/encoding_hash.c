@@ -58,6 +58,16 @@ static bool take_plain(const struct type *type, const uint8_t *text, size_t size
     return false;
 }
 
+/* A hash has no timestamps, which a caller may give, but seconds. */
+static int refuse_datetime(const uint8_t *bytes, size_t size, struct error *error)
+{
+    char came[100];
+    describe_bytes(bytes, size, came, sizeof(came));
+    return error_set(error, CODE_INVALID_VALUE,
+                     "expected a datetime (ISO 8601 text, or whole seconds since 1970), got %s",
+                     came);
+}
+
 static int take(const struct type *type, const uint8_t *bytes, size_t size, struct buffer *scratch,
                 struct buffer *out, struct error *error)
 {
@@ -67,7 +77,7 @@ static int take(const struct type *type, const uint8_t *bytes, size_t size, stru
     if (take_plain(type, bytes, size, out)) {
         return 0;
     }
-    /* The rest is what any caller's text is, and its refusal too. */
+    /* The rest is what any caller's text is, and most of it is refused alike. */
     buffer_truncate(scratch, 0);
     write_string(scratch, bytes, size);
     if (scratch->failed) {
@@ -76,7 +86,9 @@ static int take(const struct type *type, const uint8_t *bytes, size_t size, stru
     struct reader in = reader_of(scratch->bytes, scratch->size);
     int status = type_take(type, &in, out, error);
     buffer_truncate(scratch, 0);
-    return status;
+    return status == -CODE_INVALID_VALUE && type->kind == TYPE_DATETIME
+               ? refuse_datetime(bytes, size, error)
+               : status;
 }
 
 static void put(const struct type *type, const uint8_t *bytes, size_t size, struct buffer *out)

@@ -148,6 +148,20 @@ static int convert(struct conversion *to)
     return status;
 }
 
+/* The value of a field, on its way as MessagePack. */
+static int refuse_value(const struct buffer *value, const char *expected, struct error *error)
+{
+    struct reader in = reader_of(value->bytes, value->size);
+    struct token token = reader_next(&in);
+    char came[100];
+    if (token.kind != TOKEN_STRING) {
+        return error_set(error, CODE_INVALID_VALUE, "expected %s, got %s", expected,
+                         token_describe(&token));
+    }
+    describe_bytes(token.bytes, token.size, came, sizeof(came));
+    return error_set(error, CODE_INVALID_VALUE, "expected %s, got %s", expected, came);
+}
+
 static int take_binary(const struct buffer *text, struct buffer *out, struct error *error)
 {
     struct reader in = reader_of(text->bytes, text->size);
@@ -158,13 +172,8 @@ static int take_binary(const struct buffer *text, struct buffer *out, struct err
         write_binary(out, bytes.bytes, bytes.size);
     } else if (bytes.failed) {
         status = -CODE_OVERLOADED;
-    } else if (token.kind == TOKEN_STRING) {
-        char came[100];
-        describe_bytes(token.bytes, token.size, came, sizeof(came));
-        status = error_set(error, CODE_INVALID_VALUE, "expected binary as base64, got %s", came);
     } else {
-        status = error_set(error, CODE_INVALID_VALUE, "expected binary as base64, got %s",
-                           token_describe(&token));
+        status = refuse_value(text, "binary as base64", error);
     }
     buffer_release(&bytes);
     return status;
@@ -181,7 +190,11 @@ static int take_converted(const struct type *type, const struct buffer *value, s
         return take_binary(value, out, error);
     }
     struct reader in = reader_of(value->bytes, value->size);
-    return type_take(type, &in, out, error);
+    int status = type_take(type, &in, out, error);
+    /* JSON has no timestamps, which a caller may give. */
+    return status == -CODE_INVALID_VALUE && type->kind == TYPE_DATETIME
+               ? refuse_value(value, "a datetime (ISO 8601 text)", error)
+               : status;
 }
 
 static int take(const struct type *type, const uint8_t *bytes, size_t size, struct buffer *scratch,
@@ -256,6 +269,12 @@ static int next(struct document *document, struct member *member, struct error *
     member->whole = token.bytes;
     member->value = json_peek(in);
     if (!json_skip(in)) {
+        if (in->too_deep) {
+            return error_set(error, CODE_INVALID_VALUE,
+                             "expected JSON of at most %d levels, its own object included, got one "
+                             "that is nested deeper",
+                             JSON_READER_LEVELS_MAX);
+        }
         token = json_next(in);
         return refuse(&token, "a value in the JSON object", error);
     }

@@ -20,6 +20,7 @@ void json_reader_init(struct json_reader *reader, const void *bytes, size_t size
     reader->at = bytes;
     reader->end = reader->at + size;
     reader->depth = 0;
+    reader->too_deep = false;
     reader->expects = EXPECTS_VALUE;
 }
 
@@ -61,6 +62,7 @@ static bool in_object(const struct json_reader *reader)
 static struct json_token open_level(struct json_reader *reader, bool object)
 {
     if (reader->depth == JSON_READER_LEVELS_MAX) {
+        reader->too_deep = true;
         return fail(reader);
     }
     unsigned level = reader->depth++;

@@ -43,7 +43,8 @@ struct json_reader {
     const uint8_t *at;
     const uint8_t *end;
     uint16_t depth;
-    uint8_t expects;                             /* json_reader.c's */
+    bool too_deep;   /* what it failed on is an object or array beyond the limit */
+    uint8_t expects; /* json_reader.c's */
     uint8_t objects[JSON_READER_LEVELS_MAX / 8]; /* a bit for each level: no array */
 };
 

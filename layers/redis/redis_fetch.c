@@ -159,7 +159,10 @@ static int ask_records(struct fetching *fetching, bool *later, struct error *err
             fetching->missing[fetching->missing_count++] = (uint32_t)i;
         }
     }
-    fetch->hits = fetch->kind == FETCH_KEYS ? count - fetching->missing_count : 0;
+    if (!fetch->counted) {
+        fetching->store->counters.hits += count - fetching->missing_count;
+        fetching->store->counters.misses += fetching->missing_count;
+    }
     if (fetching->missing_count == 0) {
         return give(fetching);
     }

@@ -35,6 +35,7 @@ struct view *tx_view(struct transaction *tx, const uint8_t *key, size_t size)
     view->name = name;
     view->name_size = tx->bytes.size;
     view->slot = redis_slot(tx->store, name, tx->bytes.size);
+    view->element = -1;
     list_init(&view->ticket.link);
     list_append(&tx->order, &view->link);
     hash_table_insert(&tx->views, &view->node, hash);
@@ -83,6 +84,7 @@ static const struct record *look(struct transaction *tx, struct view *view)
         return view->after;
     }
     if (!view->known) {
+        view->element = tx->write->element;
         view->wanted = true;
         tx->write->lacking = true;
         return NULL;
@@ -201,6 +203,7 @@ static int facade_put(struct store *facade, const struct record *old, const stru
     }
     buffer_release(&key);
     if (status == 0 && view != NULL) {
+        view->element = tx->write->element;
         view->staged = true;
         view->after = image;
         *stored = image;

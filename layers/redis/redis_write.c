@@ -1,3 +1,5 @@
+#include <inttypes.h>
+
 #include "layers/redis/transaction.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
@@ -14,6 +16,15 @@ void tx_fail(struct transaction *tx, const struct error *error)
     if (tx->error.code == CODE_OK) {
         tx->error = *error;
     }
+}
+
+void tx_fail_at(struct transaction *tx, const struct view *view, struct error *error)
+{
+    if (view->element >= 0) {
+        error_prefix(error, "element %" PRId64 ": ", view->element);
+        error->index = view->element;
+    }
+    tx_fail(tx, error);
 }
 
 void tx_no_memory(struct transaction *tx)
@@ -245,7 +256,7 @@ static void on_read(struct home_command *command, const struct home_answer *answ
                                    &tx->arena, &view->stored, &error);
         tx->store->counters.misfits += status == -CODE_INVALID_VALUE;
         if (status < 0) {
-            tx_fail(tx, &error);
+            tx_fail_at(tx, view, &error);
         }
         view->record = view->stored.record;
         view->known = true;

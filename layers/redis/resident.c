@@ -249,14 +249,13 @@ void resident_notice(struct redis_store *store, const uint8_t *name, size_t size
         store->counters.invalidations += store->table->counters.records;
         load_start(store);
     } else if (key_text_read(store->resource, name, size, &key) && !key.failed) {
-        store->counters.invalidations++;
         /* Until all is asked for, the load may rely on this read. Afterwards it waits for
          * none but its own: others may write faster than all of theirs ever come back. */
         bool of_load = !store->resident->swept;
         if (of_load) {
             meet(store->resident, key.bytes, key.size);
         }
-        resident_read_key(store, key.bytes, key.size, of_load ? store->resident->load : 0, 0);
+        resident_read_noticed(store, key.bytes, key.size, of_load ? store->resident->load : 0);
     }
     buffer_release(&key);
 }

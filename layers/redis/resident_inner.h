@@ -26,6 +26,7 @@ struct resident_read {
     uint64_t number; /* by when it was sent */
     uint64_t load;   /* the number of the load that asked, 0: a notice did */
     unsigned conflicts;
+    bool noticed; /* a notice asked for it, too */
     size_t key_size;
     size_t name_size;
     struct buffer bytes;
@@ -67,6 +68,9 @@ struct resident {
  * asks, `conflicts` how often it was read again because an identity is taken. */
 void resident_read_key(struct redis_store *store, const uint8_t *key, size_t size, uint64_t load,
                        unsigned conflicts);
+/* The same because a notice tells of the key. */
+void resident_read_noticed(struct redis_store *store, const uint8_t *key, size_t size,
+                           uint64_t load);
 /* Those who wait for reads that are all back go on. */
 void resident_tell_waiters(struct resident *resident);
 /* What is here is not the whole: it is loaded again, a little later. */

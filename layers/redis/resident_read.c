@@ -184,12 +184,13 @@ static void read_left_out(void *context, const uint8_t *key, size_t size)
     resident_read_key(store, key, size, store->resident->load, 0);
 }
 
-static void apply(struct redis_store *store, const uint8_t *key, size_t size,
+/* Whether it is other than what the table had. */
+static bool apply(struct redis_store *store, const uint8_t *key, size_t size,
                   const struct record *record, unsigned conflicts)
 {
     const struct record *old = find(store, key, size);
     if (record == NULL ? old == NULL : old != NULL && same_bytes(store, old, record)) {
-        return;
+        return false;
     }
     int status = change(store, old, record);
     if (status == -CODE_CONFLICT && record != NULL) {
@@ -201,6 +202,7 @@ static void apply(struct redis_store *store, const uint8_t *key, size_t size,
     } else {
         misfits_each_of_rival(&store->resident->misfits, key, size, read_left_out, store);
     }
+    return true;
 }
 
 void resident_apply(struct redis_store *store, const uint8_t *key, size_t size,
@@ -222,7 +224,7 @@ void resident_seen(struct redis_store *store, const uint8_t *key, size_t size,
                    const struct record *record)
 {
     if (store->resident != NULL) {
-        apply(store, key, size, record, 0);
+        store->counters.invalidations += apply(store, key, size, record, 0) ? 1 : 0;
     }
 }
 
@@ -320,12 +322,24 @@ static void on_read(struct home_command *command, const struct home_answer *answ
                      : -CODE_OVERLOADED;
     }
     if (status == 0) {
-        apply(store, read->key, read->key_size, stored.record, read->conflicts);
+        bool changed = apply(store, read->key, read->key_size, stored.record, read->conflicts);
+        /* The notice of one's own write finds what was applied already. */
+        store->counters.invalidations += changed && read->noticed ? 1 : 0;
     } else {
         resident_fail(store); /* what is here may be older than what was told of */
     }
     arena_release(&arena);
     read_end(read);
+}
+
+void resident_read_noticed(struct redis_store *store, const uint8_t *key, size_t size,
+                           uint64_t load)
+{
+    resident_read_key(store, key, size, load, 0);
+    struct resident_read *read = find_read(store->resident, key, size);
+    if (read != NULL) {
+        read->noticed = true;
+    }
 }
 
 /* Asks for a key, unless it is asked for already. */

@@ -49,7 +49,8 @@ struct view {
     const uint8_t *name;
     size_t name_size;
     uint16_t slot;
-    bool wanted; /* a pass looked at it, and it was not known */
+    int64_t element; /* of a write of many, whose record it is; -1: of none */
+    bool wanted;     /* a pass looked at it, and it was not known */
     bool known;
     bool granted; /* the lock */
     struct stored_value stored;
@@ -119,6 +120,8 @@ static inline struct tx_command *tx_command_of(struct home_command *command)
 /* The first error stays. */
 void tx_fail(struct transaction *tx, const struct error *error);
 void tx_no_memory(struct transaction *tx);
+/* The same, told of the element of a write of many whose record the view is. */
+void tx_fail_at(struct transaction *tx, const struct view *view, struct error *error);
 
 /* Back to whoever asked: judging again, done, or failed. */
 void tx_judge_again(struct transaction *tx);

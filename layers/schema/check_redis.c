@@ -42,6 +42,22 @@ static int compare_keys(const void *a, const void *b)
     return order != 0 ? order : (int)left->position - (int)right->position;
 }
 
+/* Sets of indexes and claims of identities have keys of their own there. */
+static const char own_prefix[] = "relata:";
+
+static void check_prefix(struct reading *reading, const struct resource *resource)
+{
+    const struct resource_source *source = &reading->sources[resource->position];
+    const char *text = resource->redis->key_parts[0].text;
+    if (text != NULL && strncmp(text, own_prefix, strlen(own_prefix)) == 0) {
+        fault_at(
+            reading, source->redis_key != NULL ? source->redis_key : source->key,
+            "the key of %s begins with %s, as the daemon's own keys in Redis do: begin it with "
+            "a different text",
+            resource->name, own_prefix);
+    }
+}
+
 static void check_keys(struct reading *reading)
 {
     const struct schema *schema = reading->schema;
@@ -52,6 +68,7 @@ static void check_keys(struct reading *reading)
         const struct resource *resource = &schema->resources[i];
         if (resource->redis != NULL && resource->redis->key_part_count > 0) {
             all[count++] = resource;
+            check_prefix(reading, resource);
         }
     }
     if (count < 2) {

@@ -222,7 +222,9 @@ bool read_key_template(struct reading *reading, const struct node *node,
         }
     }
     end_text(&template);
-    refuse_missing(&template);
+    if (template.sound) { /* else what lacks may be what was meant there */
+        refuse_missing(&template);
+    }
     if (!template.sound) {
         options->key_part_count = 0;
     }

@@ -144,6 +144,17 @@ class Kept(Case):
         self.assertEqual(self.asks(1, "get", "page", 1, {"fresh": True}), page)
         self.assertEqual(self.asks(0, "get", "page", 1), page)
 
+    def test_a_flush_of_another_database(self):
+        """Its notice names none: all is read again."""
+        self.begin(schema())
+        self.fill(2)
+        page = {"id": 1, "text": "x"}
+        self.asks(1, "get", "page", 1)
+        self.raw.call("SELECT", 1)
+        self.raw.call("FLUSHDB")
+        wait_until(lambda: self.counters()["records"] == 0, "the notice")
+        self.assertEqual(self.asks(1, "get", "page", 1), page)
+
     def test_invalidate(self):
         self.begin(schema())
         self.fill(4)
@@ -199,7 +210,141 @@ class Kept(Case):
         self.assertGreater(self.raw.call("PTTL", "page:0"), 1000)
 
 
+TEAMS = """version: 1
+resources:
+  team:
+    layer: redis
+    redis: {writers: relata}
+    fields: {id: integer, name: string}
+    identities: {name: [name]}
+    relationships: {reps: {has_many: rep}}
+  rep:
+    layer: redis
+    redis: {writers: relata}
+    fields: {id: integer, team_id: integer}
+    relationships: {team: {belongs_to: team}}
+  skill:
+    layer: redis
+    redis: {resident: true}
+    fields: {id: integer, level: integer}
+"""
+
+
+class Counted(Case):
+    def stats(self, resource):
+        return self.client.call("stats")["resources"][resource]
+
+    def counts(self, expected, *params):
+        """Hits and misses of the call, by resource."""
+        before = {name: self.stats(name) for name in ("team", "rep")}
+        answer = self.client.call(*params)
+        self.assertEqual(
+            {name: tuple(self.stats(name)[which] - before[name][which]
+                         for which in ("hits", "misses")) for name in before},
+            {"team": (0, 0), "rep": (0, 0), **expected}, params)
+        return answer
+
+    def test_hits_and_misses(self):
+        """Whatever a key is looked up for, it counts."""
+        self.begin(TEAMS)
+        self.client.call("create_many", "team", [{"id": key, "name": f"t{key}"}
+                                                 for key in range(5)])
+        self.client.call("create_many", "rep", [{"id": key, "team_id": key % 5}
+                                                for key in range(20)])
+        cold = {"rep": (0, 10), "team": (0, 5)}
+        warm = {"rep": (10, 0), "team": (5, 0)}
+        for expected in (cold, warm):
+            self.counts(expected, "load", "rep", list(range(10)), "team")
+        for expected in ({"team": (1, 0), "rep": (2, 2)}, {"team": (1, 0), "rep": (4, 0)}):
+            self.counts(expected, "load", "team", [1], "reps")
+        self.counts({"rep": (4, 0)}, "read", "rep", {"filter": "team_id == 1"})
+        self.counts({"rep": (1, 0)}, "read", "rep", {"filter": "id == 1"})
+        self.counts({"rep": (0, 1)}, "read", "rep", {"filter": "id == 100"})
+        self.counts({"rep": (1, 0)}, "get", "rep", 100)  # that it is absent is known
+        self.counts({"rep": (1, 1)}, "get_many", "rep", [1, 101])
+        self.counts({"rep": (0, 1)}, "get", "rep", 1, {"fresh": True})
+        for expected in ({"team": (1, 0)}, {}):
+            name = "t1" if expected else "nobody"
+            self.counts(expected, "get", "team", name, {"identity": "name"})
+        self.client.call("invalidate", "team", None)
+        self.counts({"team": (0, 1)}, "get", "team", "t1", {"identity": "name"})
+
+    def test_a_key_that_is_on_its_way(self):
+        """Who joins its fetch has not found it here."""
+        self.begin(schema())
+        self.fill(1)
+        asking = self.daemon.connect()
+        self.server.pause()
+        for number in range(3):
+            asking.send(relata_test.request(number, "get", "page", 0))
+        wait_until(lambda: self.counters()["misses"] == 3, "all three")
+        self.server.resume()
+        self.assertEqual(len(asking.receive_answers(3)), 3)
+        self.assertEqual((self.counters()["hits"], self.counters()["misses"]), (0, 3))
+
+    def test_paths(self):
+        """What a filter leads to is asked for ahead, and counts once."""
+        self.begin(TEAMS)
+        self.client.call("create_many", "team", [{"id": key, "name": f"t{key}"}
+                                                 for key in range(5)])
+        self.client.call("create_many", "rep", [{"id": key, "team_id": key % 5}
+                                                for key in range(20)])
+        read = ("read", "rep", {"filter": f'id in {list(range(20))} and team.name == "t1"'})
+        self.assertEqual(len(self.counts({"rep": (0, 20), "team": (0, 5)}, *read)), 4)
+        self.counts({"rep": (20, 0), "team": (5, 0)}, *read)
+        self.counts({"rep": (1, 0), "team": (1, 0)},
+                    "read", "rep", {"filter": 'id == 1 and team.name == "t1"'})
+
+    def test_invalidations(self):
+        """Others' writes, and none of one's own."""
+        self.begin(TEAMS)
+        self.raw.call("HSET", "skill:1", "id", 1, "level", 0)
+        wait_until(lambda: self.level() == 0, "the load")
+        begun = self.stats("skill")["invalidations"]
+        for number in range(1, 4):
+            self.client.call("update", "skill", 1, {"level": number})
+            self.client.call("upsert", "skill", {"id": 2, "level": number})
+        self.client.call("destroy", "skill", 2)
+        self.client.call("create_many", "team", [{"id": 1, "name": "a"}])
+        self.client.call("get", "team", 1)
+        self.client.call("update", "team", 1, {"name": "b"})
+        self.assertEqual(self.stats("team")["invalidations"], 0)
+        # Notices come in their order: that of the last write is behind all others.
+        self.raw.call("HSET", "skill:1", "level", 10)
+        wait_until(lambda: self.level() == 10, "the notice")
+        self.assertEqual(self.stats("skill")["invalidations"] - begun, 1)
+        self.raw.call("HSET", "skill:1", "theme", "dark")  # nothing that the schema knows
+        self.raw.call("HSET", "skill:3", "level", 1)
+        wait_until(lambda: self.client.call("get", "skill", 3), "the notice")
+        self.assertEqual(self.stats("skill")["invalidations"] - begun, 2)
+
+    def level(self):
+        return (self.client.call("get", "skill", 1) or {}).get("level")
+
+
 class Misfits(Case):
+    def test_elements_of_many(self):
+        """Which one was not done, as every refusal of many says."""
+        self.begin(schema(encoding="json"))
+        self.client.call("hello", {"errors": "map"})
+        self.raw.call("SET", "page:2", b'{"id": 2, "text": 7}')
+        page = {"id": 1, "text": "x"}
+        for call in (("create_many", "page", [page, {"id": 2}]),
+                     ("upsert_many", "page", [page, {"id": 2}]),
+                     ("destroy_many", "page", [1, 2])):
+            with self.assertRaises(Refused) as refused:
+                self.client.call(*call)
+            error = refused.exception.error
+            self.assertEqual((error["code"], error["details"]["index"], error["details"]["key"]),
+                             ("invalid_value", 1, 2), call)
+            self.assertRegex(error["message"], "^element 1: page:2 in Redis: ")
+        self.assertEqual(self.raw.call("EXISTS", "page:1"), 0)
+        with self.assertRaises(Refused) as refused:
+            self.client.call("update", "page", 2, {"text": "y"})
+        error = refused.exception.error
+        self.assertNotIn("index", error["details"])
+        self.assertRegex(error["message"], "^page:2 in Redis: ")
+
     def test_the_error_names_the_key(self):
         self.begin(schema(encoding="json"))
         self.raw.call("SET", "page:1", b'{"id": 1, "text": "x"}')

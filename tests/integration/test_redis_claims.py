@@ -50,6 +50,20 @@ class Claims(redis_server.RedisCase):
             client.call("destroy", "item", number)
         self.assertEqual(self.raw.call("KEYS", "relata:id:*"), [])
 
+    def test_the_element_that_asks_for_what_is_taken(self):
+        """Only Redis knew that it was: another daemon's record has it."""
+        clients = [self.start_relatad(SCHEMA, {"main": self.server}).connect() for _ in range(2)]
+        clients[0].call("create", "item", {"id": 1, "code": "one"})
+        clients[1].call("hello", {"errors": "map"})
+        wanted = [{"id": 2, "code": "two"}, {"id": 3, "code": "one"}]
+        for method in ("create_many", "upsert_many"):
+            with self.assertRaises(relata_test.Refused) as refused:
+                clients[1].call(method, "item", wanted)
+            error = refused.exception.error
+            self.assertEqual((error["code"], error["details"]["index"]), ("conflict", 1), error)
+            self.assertRegex(error["message"], "^element 1: another item has the identity code")
+        self.assertEqual(self.raw.call("EXISTS", "item:2", "item:3"), 0)
+
     def test_a_destroy_between_claim_and_record(self):
         """The one daemon has claimed the identity for its new record; before the record is
         there, the other creates and destroys the same one. It takes no claim away that is

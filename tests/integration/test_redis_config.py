@@ -47,7 +47,8 @@ class RedisConfig(relata_test.Case):
         daemon.signal(signal.SIGHUP)
         daemon.wait_for("event=reload_refused")
         self.assertRegex(daemon.log(), "event=reload_incomplete .*redis takes effect at the next")
-        self.assertIn('ticket uses the Redis \\"main\\"', daemon.log())
+        self.assertIn('ticket uses the Redis \\"main\\", which is new in the configuration: redis '
+                      'takes effect at the next start', daemon.log())
         self.assertNotIn("secret", daemon.log())
         self.assertEqual(client.call("create", "note", {"id": 1})["id"], 1)
 

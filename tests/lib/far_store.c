@@ -100,7 +100,6 @@ static int give_keys(struct fetch *fetch, bool at_once)
         fetch->records[i] = give_record(fetch, record, at_once);
     }
     fetch->count = fetch->asked;
-    fetch->hits = at_once && fetch->kind == FETCH_KEYS ? fetch->asked : 0;
     return fetch->asker.arena->failed ? -CODE_OVERLOADED : 0;
 }
 

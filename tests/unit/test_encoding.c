@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "layers/redis/encoding.h"
+#include "layers/redis/json_reader.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
 #include "protocol/msgpack/reader.h"
@@ -266,6 +267,9 @@ static void hashes_are_read(void **state)
     assert_int_equal(f.value.unknown_fields, 3);
     expect_record(&f, read_raw(&f, "*4\r\n$4\r\nname\r\n$1\r\nx\r\n$1\r\nq\r\n$0\r\n\r\n"),
                   "id=1 name=\"x\"");
+    /* Seconds, whatever their size: as Date.now() of JavaScript has them they are a far day. */
+    expect_record(&f, read_hash(&f, WORDS("at", "1714564800000")),
+                  "id=1 at=+56302-05-26T00:00:00Z");
     close_world(&f);
 }
 
@@ -317,7 +321,12 @@ static void hashes_that_do_not_fit(void **state)
     bad(&f, read_hash(&f, WORDS("kind", "clsed")),
         "rep:1 in Redis: rep.kind: expected one of open, closed, got \"clsed\" (did you mean "
         "closed?)");
-    assert_int_equal(read_hash(&f, WORDS("at", "yesterday")), -CODE_INVALID_VALUE);
+    bad(&f, read_hash(&f, WORDS("at", "yesterday")),
+        "rep:1 in Redis: rep.at: expected a datetime (ISO 8601 text, or whole seconds since 1970), "
+        "got \"yesterday\"");
+    bad(&f, read_hash(&f, WORDS("at", "1714564800.5")),
+        "rep:1 in Redis: rep.at: expected a datetime (ISO 8601 text, or whole seconds since 1970), "
+        "got \"1714564800.5\"");
     assert_int_equal(read_hash(&f, WORDS("ref", "0")), -CODE_INVALID_VALUE);
     bad(&f, read_hash(&f, WORDS("more", "{\"a\"}")),
         "rep:1 in Redis: rep.more: expected JSON, got \"}\"");
@@ -383,6 +392,10 @@ static void json_that_does_not_fit(void **state)
         "rep:1 in Redis: rep.scan: expected binary as base64, got \"/w\"");
     bad(&f, read_json(&f, "{\"scan\":5}"),
         "rep:1 in Redis: rep.scan: expected binary as base64, got an integer");
+    bad(&f, read_json(&f, "{\"at\":\"soon\"}"),
+        "rep:1 in Redis: rep.at: expected a datetime (ISO 8601 text), got \"soon\"");
+    bad(&f, read_json(&f, "{\"at\":1714564800}"),
+        "rep:1 in Redis: rep.at: expected a datetime (ISO 8601 text), got an integer");
     bad(&f, read_json(&f, "{\"done\":{\"a\":1},\"name\":6}"),
         "rep:1 in Redis: rep.done: expected true or false, got a map");
     bad(&f, read_json(&f, "{\"ratio\":1e999}"),
@@ -429,6 +442,35 @@ static void json_nests_as_deep_as_any_may(void **state)
         if (status != 0) {
             bad(&f, status,
                 "rep:1 in Redis: rep.more: expected at most 32 levels of lists and maps");
+        }
+        buffer_release(&json);
+    }
+    close_world(&f);
+}
+
+/* What the schema does not know is gone through all the same. */
+static void json_that_nests_too_deep_says_so(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_world(&f, REDIS_JSON);
+    for (unsigned depth = JSON_READER_LEVELS_MAX - 1; depth <= JSON_READER_LEVELS_MAX; depth++) {
+        struct buffer json = BUFFER_INIT;
+        buffer_printf(&json, "{\"zz\":");
+        for (unsigned i = 0; i < depth; i++) {
+            buffer_byte(&json, '[');
+        }
+        for (unsigned i = 0; i < depth; i++) {
+            buffer_byte(&json, ']');
+        }
+        buffer_byte(&json, '}');
+        int status = read_text(&f, json.bytes, json.size);
+        if (depth < JSON_READER_LEVELS_MAX) {
+            assert_int_equal(status, 0);
+        } else {
+            bad(&f, status,
+                "rep:1 in Redis: expected JSON of at most 1024 levels, its own object included, "
+                "got one that is nested deeper");
         }
         buffer_release(&json);
     }
@@ -777,6 +819,7 @@ int main(void)
         cmocka_unit_test(json_is_read),
         cmocka_unit_test(json_that_does_not_fit),
         cmocka_unit_test(json_nests_as_deep_as_any_may),
+        cmocka_unit_test(json_that_nests_too_deep_says_so),
         cmocka_unit_test(msgpack_is_read),
         cmocka_unit_test(msgpack_that_does_not_fit),
         cmocka_unit_test(values_larger_than_a_record),

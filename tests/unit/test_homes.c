@@ -57,6 +57,27 @@ static void each_redis_must_be_known(void **state)
                      "does not name: redis: {second: {url: redis://127.0.0.1:6379}}\n");
 }
 
+static void new_ones_wait_for_the_next_start(void **state)
+{
+    (void)state;
+    struct config config, started;
+    struct buffer faults = BUFFER_INIT;
+    struct schema *schema = schema_fixture(yaml);
+    read_homes(&config, "redis: {" FIRST ", " SECOND "}");
+    read_homes(&started, "redis: {" SECOND ", " FIRST "}");
+    assert_int_equal(homes_check_started(&config, &started, schema, &faults), 0);
+    assert_int_equal(faults.size, 0);
+    read_homes(&started, "redis: {" FIRST "}");
+    assert_int_equal(homes_check_started(&config, &started, schema, &faults),
+                     -CODE_INVALID_REQUEST);
+    buffer_byte(&faults, '\0');
+    assert_string_equal((const char *)faults.bytes,
+                        "s.yaml: resource ticket uses the Redis \"second\", which is new in the "
+                        "configuration: redis takes effect at the next start\n");
+    buffer_release(&faults);
+    schema_put(schema);
+}
+
 static void differences_are_seen(void **state)
 {
     (void)state;
@@ -97,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_redis_must_be_known),
+        cmocka_unit_test(new_ones_wait_for_the_next_start),
         cmocka_unit_test(differences_are_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -292,6 +292,11 @@ static const struct fault_case key_cases[] = {
                           "f:6:26: the key of a: this } closes nothing: write }} for a brace\n"},
     {A_KEY "'{}{id}'}",
      "f:6:19: the key of a: {} names no field: write {id}, or {{}} for the braces themselves\n"},
+    {A_KEY "'{id'}",
+     "f:6:19: the key of a: this { is not closed: write {id} for a value, {{ for a brace\n"},
+    {A_KEY "'id}'}", "f:6:21: the key of a: this } closes nothing: write }} for a brace\n"},
+    {A_KEY "'{}'}",
+     "f:6:19: the key of a: {} names no field: write {id}, or {{}} for the braces themselves\n"},
     {A_KEY "'{id}:{idd}:{s}:{id}'}",
      "f:6:24: the key of a: a has no field \"idd\"; did you mean \"id\"? (braces that are no value "
      "are written {{ and "
@@ -320,6 +325,10 @@ static const struct fault_case key_cases[] = {
     "\": a key of one could be the other's; begin them with different texts, such as \"" prefix \
     ":\"\n"
 
+#define OWN(of)                                                                              \
+    "the key of " of " begins with relata:, as the daemon's own keys in Redis do: begin it " \
+    "with a different text\n"
+
 static const struct fault_case shape_cases[] = {
     {"version: 1\nresources:\n"
      "  a: {layer: redis, fields: {id: integer}, redis: {key: 'x:{id}'}}\n"
@@ -328,6 +337,11 @@ static const struct fault_case shape_cases[] = {
      "  d: {layer: redis, fields: {id: integer}, redis: {key: 'x:{id}:y'}}\n"
      "  x: {layer: redis, fields: {id: integer}}\n",
      "f:4:73: " ALIKE("a", "b", "main", "b") "f:7:3: " ALIKE("b", "x", "main", "x")},
+    {"version: 1\nresources:\n"
+     "  a: {layer: redis, fields: {id: integer}, redis: {key: 'relata:ix:{id}'}}\n"
+     "  relata: {layer: redis, fields: {id: integer}}\n"
+     "  b: {layer: redis, fields: {id: integer}, redis: {key: 'relata-b:{id}'}}\n",
+     "f:3:57: " OWN("a") "f:4:3: " OWN("relata")},
 };
 
 #define R                                                                       \

@@ -45,7 +45,7 @@ void redis_store_put(struct redis_store *store)
     if (store->cache != NULL) {
         near_cache_free(store->cache);
     }
-    heap_free(store->built_flags);
+    index_marks_free(store->built_marks);
     schema_put(store->schema);
     heap_free(store);
 }
@@ -261,18 +261,22 @@ static bool begins_with(const uint8_t *name, size_t size, const char *prefix)
     return size >= length && memcmp(name, prefix, length) == 0;
 }
 
+/* The marks of what is whole; those of other resources do not matter. */
+static void marks_changed(struct redis_store *store, const uint8_t *name, size_t size)
+{
+    struct buffer own = BUFFER_INIT;
+    index_marks_name(store->resource, &own);
+    if (own.failed || (own.size == size && memcmp(own.bytes, name, size) == 0)) {
+        redis_built_forget(store);
+    }
+    buffer_release(&own);
+}
+
 /* One of the layer's own keys, or a record's. */
 static void name_changed(struct redis_store *store, const uint8_t *name, size_t size)
 {
     struct buffer bytes = BUFFER_INIT;
-    if (begins_with(name, size, INDEX_BUILT_PREFIX)) {
-        struct buffer own = BUFFER_INIT;
-        index_built_name(store->resource, &own);
-        if (!own.failed && own.size == size && memcmp(own.bytes, name, size) == 0) {
-            redis_built_forget(store);
-        }
-        buffer_release(&own);
-    } else if (store->resource->redis->only_relata && begins_with(name, size, INDEX_SET_PREFIX)) {
+    if (store->resource->redis->only_relata && begins_with(name, size, INDEX_SET_PREFIX)) {
         const struct index *index = index_set_of_name(store->resource, name, size, &bytes);
         const struct identity *identity =
             index == NULL ? claim_of_name(store->resource, name, size, &bytes) : NULL;
@@ -301,6 +305,10 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
          * empty no more. */
         redis_built_forget(store);
         redis_built_ask(store, NULL);
+    }
+    if (name != NULL && lane == HOME_KEYS && begins_with(name, size, INDEX_MARKS_PREFIX)) {
+        marks_changed(store, name, size); /* a resident resource hears of them here, too */
+        return;
     }
     if (lane != store->lane) {
         return;

@@ -267,7 +267,12 @@ static void mark(struct redis_reindex *reindex)
         reindex_try_again(reindex, "slots moved");
         return;
     }
-    uint16_t slot = redis_built_mark_command(reindex->store, &reindex->bytes);
+    struct buffer name = BUFFER_INIT;
+    index_marks_name(reindex->resource, &name);
+    uint16_t slot = redis_slot(reindex->store, name.bytes, name.size);
+    index_marks_set_command(reindex->resource, &reindex->bytes);
+    reindex->bytes.failed |= name.failed;
+    buffer_release(&name);
     send_own(reindex, HOME_KEYS, HOME_NODE_OF_SLOT, slot, on_marked);
 }
 

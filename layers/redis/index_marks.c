@@ -46,6 +46,21 @@ static void put_signature(const struct resource *resource, unsigned number, stru
 
 /* ---- Commands ---- */
 
+#define REINDEX_PREFIX "reindex:"
+
+/* Marks what is told to be gone through by this run. */
+static const char end_script[] =
+    "local call, hash = redis.call, KEYS[1]\n"
+    "for i = 2, #ARGV, 2 do\n"
+    "  local told = call('HMGET', hash, '" REINDEX_PREFIX "' .. ARGV[i])[1]\n"
+    "  if told ~= ARGV[i + 1] .. ' ' .. ARGV[1] then return 0 end\n"
+    "end\n"
+    "for i = 2, #ARGV, 2 do\n"
+    "  call('HSET', hash, ARGV[i], ARGV[i + 1])\n"
+    "  call('HDEL', hash, '" REINDEX_PREFIX "' .. ARGV[i])\n"
+    "end\n"
+    "return 1\n";
+
 /* Marks what has no mark: one that somebody else made meanwhile stays. */
 static const char absent_script[] = "local marked = {}\n"
                                     "for i = 1, #ARGV, 2 do\n"
@@ -94,11 +109,31 @@ void index_marks_read_command(const struct resource *resource, struct buffer *ou
     put_name(resource, out);
 }
 
-void index_marks_set_command(const struct resource *resource, struct buffer *out)
+void index_marks_begin_command(const struct resource *resource, const char *run, struct buffer *out)
 {
+    struct buffer word = BUFFER_INIT;
     resp_command(out, 2 + 2 * (size_t)index_marks_count(resource));
     resp_word_text(out, "HSET");
     put_name(resource, out);
+    for (unsigned i = 0; i < index_marks_count(resource); i++) {
+        buffer_printf(&word, REINDEX_PREFIX);
+        index_marks_field(resource, i, &word);
+        put_word(out, &word);
+        put_signature(resource, i, &word);
+        buffer_printf(&word, " %s", run);
+        put_word(out, &word);
+    }
+    buffer_release(&word);
+}
+
+void index_marks_end_command(const struct resource *resource, const char *run, struct buffer *out)
+{
+    resp_command(out, 5 + 2 * (size_t)index_marks_count(resource));
+    resp_word_text(out, "EVAL");
+    resp_word_text(out, end_script);
+    resp_word_text(out, "1");
+    put_name(resource, out);
+    resp_word_text(out, run);
     put_marks(resource, out);
 }
 
@@ -160,6 +195,26 @@ static unsigned number_of(struct index_marks *marks, const struct resource *reso
     return count;
 }
 
+/* Whether it tells of a reindex whose marks will be one's own. */
+static bool is_own_reindex(struct index_marks *marks, const struct resource *resource,
+                           struct resp_token field, struct resp_token value, struct buffer *scratch)
+{
+    size_t skip = strlen(REINDEX_PREFIX);
+    if (field.size < skip || memcmp(field.bytes, REINDEX_PREFIX, skip) != 0 ||
+        value.size < INDEX_SIGNATURE_BYTES) {
+        return false;
+    }
+    field.bytes += skip;
+    field.size -= skip;
+    value.size = INDEX_SIGNATURE_BYTES;
+    unsigned number = number_of(marks, resource, &field, scratch);
+    if (number == index_marks_count(resource)) {
+        return false;
+    }
+    put_signature(resource, number, scratch);
+    return is_text(marks, &value, scratch);
+}
+
 static void read_mark(struct index_marks *marks, const struct resource *resource,
                       const struct resp_token *field, const struct resp_token *signature,
                       struct buffer *scratch)
@@ -173,6 +228,8 @@ static void read_mark(struct index_marks *marks, const struct resource *resource
             return;
         }
         marks->other++;
+    } else if (is_own_reindex(marks, resource, *field, *signature, scratch)) {
+        return;
     }
     resp_word(&marks->of, field->bytes, field->size);
     marks->foreign++;

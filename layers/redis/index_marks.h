@@ -31,8 +31,14 @@ void index_marks_field(const struct resource *resource, unsigned number, struct 
 
 /* The hash. */
 void index_marks_read_command(const struct resource *resource, struct buffer *out);
-/* All of the resource's own are whole. */
-void index_marks_set_command(const struct resource *resource, struct buffer *out);
+/* Somebody goes through all records, to enter them: that is told beside the marks, in
+ * "reindex:<field>" as "<signature> <run>", where it counts as a mark does for those whose
+ * schema is another one, and is taken out by their writes. `run` is a text that nobody else
+ * has. */
+void index_marks_begin_command(const struct resource *resource, const char *run,
+                               struct buffer *out);
+/* All of the resource's own are whole, if that still stands there. It answers 1 or 0. */
+void index_marks_end_command(const struct resource *resource, const char *run, struct buffer *out);
 /* Those are that have no mark, not even another one. It answers the list of those that
  * are marked now: 1 or 0, by number. */
 void index_marks_set_absent_command(const struct resource *resource, struct buffer *out);

@@ -107,25 +107,44 @@ static void test_names(void **state)
     assert_int_equal(index_marks_count(world->open), 0);
 }
 
+/* Behind the head, the command's name and its script: scripts are tested where there is
+ * a server (test_index_marks.py, test_reindex.py). */
+static void expect_script(struct buffer *out, const char *expected)
+{
+    struct buffer rest = BUFFER_INIT;
+    struct resp_reader in = resp_reader_of(out->bytes, out->size);
+    uint64_t count = resp_next(&in).count;
+    struct resp_token verb = resp_next(&in);
+    assert_true(resp_is(&verb, "EVAL"));
+    resp_skip(&in);
+    resp_command(&rest, count - 2);
+    buffer_append(&rest, in.at, (size_t)(in.end - in.at));
+    expect_words(&rest, expected);
+    buffer_release(&rest);
+    buffer_truncate(out, 0);
+}
+
 static void test_commands(void **state)
 {
     struct world *world = *state;
     char marks[200];
     char expected[400];
-    snprintf(marks, sizeof marks, " relata:built:thing ix:a %s ix:b,a %s id:one:b,a %s",
-             world->signatures[FIRST], world->signatures[SECOND], world->signatures[CLAIM]);
+    snprintf(marks, sizeof marks, "ix:a %s ix:b,a %s id:one:b,a %s", world->signatures[FIRST],
+             world->signatures[SECOND], world->signatures[CLAIM]);
     index_marks_read_command(world->thing, &world->out);
     expect_words(&world->out, " HGETALL relata:built:thing");
-    index_marks_set_command(world->thing, &world->out);
-    snprintf(expected, sizeof expected, " HSET%s", marks);
+    index_marks_begin_command(world->thing, "run", &world->out);
+    snprintf(expected, sizeof expected,
+             " HSET relata:built:thing reindex:ix:a %s run reindex:ix:b,a %s run"
+             " reindex:id:one:b,a %s run",
+             world->signatures[FIRST], world->signatures[SECOND], world->signatures[CLAIM]);
     expect_words(&world->out, expected);
-
-    /* The script is tested where there is a server (test_reindex.py). */
+    index_marks_end_command(world->thing, "run", &world->out);
+    snprintf(expected, sizeof expected, " 1 relata:built:thing run %s", marks);
+    expect_script(&world->out, expected);
     index_marks_set_absent_command(world->thing, &world->out);
-    struct resp_reader in = resp_reader_of(world->out.bytes, world->out.size);
-    assert_int_equal(resp_next(&in).count, 4 + 2 * COUNT);
-    struct resp_token verb = resp_next(&in);
-    assert_true(resp_is(&verb, "EVAL"));
+    snprintf(expected, sizeof expected, " 1 relata:built:thing %s", marks);
+    expect_script(&world->out, expected);
 }
 
 /* ---- The hash ---- */
@@ -200,6 +219,25 @@ static void test_nothing_and_all(void **state)
     index_marks_free(marks);
 }
 
+static void test_a_reindex_under_way(void **state)
+{
+    struct world *world = *state;
+    char own[64];
+    char other[64];
+    snprintf(own, sizeof own, "%s run", world->signatures[FIRST]);
+    snprintf(other, sizeof other, "%s run", world->signatures[SECOND]);
+    const char *words[] = {"reindex:ix:a", own, "reindex:ix:b,a", own,   "reindex:ix:b", own,
+                           "reindex:",     own, "reindex:ix:a",   "run", "reindex:ix:a", other};
+    struct index_marks *marks = index_marks_create(world->thing);
+    reply(world, true, ARRAY_COUNT(words), words);
+    assert_true(read_reply(world, world->thing, marks));
+    assert_int_equal(marks->absent, COUNT);
+    assert_int_equal(marks->other, 0);
+    assert_int_equal(marks->foreign, ARRAY_COUNT(words) / 2 - 1);
+    assert_false(marks->whole[FIRST]);
+    index_marks_free(marks);
+}
+
 static void test_what_is_no_hash(void **state)
 {
     static const char *const replies[] = {"+OK\r\n",           ":1\r\n",
@@ -242,7 +280,8 @@ static bool all_of_it(struct world *world)
     if (done) {
         index_marks_remove_command(marks, world->thing, &out);
         index_marks_set_absent_command(world->thing, &out);
-        index_marks_set_command(world->thing, &out);
+        index_marks_begin_command(world->thing, "run", &out);
+        index_marks_end_command(world->thing, "run", &out);
         index_marks_read_command(world->thing, &out);
         done = !out.failed;
     }
@@ -254,7 +293,8 @@ static bool all_of_it(struct world *world)
 static void test_no_memory(void **state)
 {
     struct world *world = *state;
-    const char *words[] = {"ix:a", world->signatures[FIRST], "ix:c", "1", "ix:b,a", "1"};
+    const char *words[] = {"ix:a",         world->signatures[FIRST], "ix:c", "1", "ix:b,a", "1",
+                           "reindex:ix:a", world->signatures[FIRST]};
     reply(world, true, ARRAY_COUNT(words), words);
     bool failed = true;
     for (long at = 0; failed; at++) {
@@ -274,6 +314,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_commands, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reading, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nothing_and_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_reindex_under_way, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_no_hash, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_was_absent, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),

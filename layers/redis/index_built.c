@@ -431,13 +431,14 @@ bool redis_built_ask(struct redis_store *store, struct built_waiter *waiter)
 
 void redis_built_forget(struct redis_store *store)
 {
+    bool asking = store->built == BUILT_ASKING;
     if (store->built == BUILT_UNKNOWN) {
         return;
     }
     store->built = BUILT_UNKNOWN;
     store->built_number++;
-    if (!list_empty(&store->built_waiters)) {
-        ask_again(store);
+    if (asking) {
+        ask_again(store); /* also where nobody waits: an empty home is to be marked */
     }
 }
 

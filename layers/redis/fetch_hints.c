@@ -236,10 +236,13 @@ int fetch_ask_hints(struct fetching *fetching, struct error *error)
     return status < 0 ? status : ask_ranges(fetching, error);
 }
 
-void fetch_on_built_known(struct built_waiter *waiter)
+void fetch_on_built_known(struct built_waiter *waiter, const struct error *why_not)
 {
     struct fetching *fetching = CONTAINER_OF(waiter, struct fetching, built_waiter);
-    if (fetch_ask_hints(fetching, &fetching->fetch->error) < 0) {
+    if (why_not != NULL) {
+        fetching->fetch->error = *why_not;
+        fetch_fail(fetching);
+    } else if (fetch_ask_hints(fetching, &fetching->fetch->error) < 0) {
         fetch_fail(fetching);
     }
 }

@@ -46,7 +46,7 @@ void fetch_go_on_with_records(struct fetching *fetching);
 
 /* Asks for claims or sets, where they are whole. */
 int fetch_ask_hints(struct fetching *fetching, struct error *error);
-void fetch_on_built_known(struct built_waiter *waiter);
+void fetch_on_built_known(struct built_waiter *waiter, const struct error *why_not);
 /* What is given of the records that they named. 0, or a negative code with the fetch's
  * error set. */
 int fetch_give_identities(struct fetching *fetching);

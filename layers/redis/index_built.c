@@ -1,24 +1,32 @@
 #include <stddef.h>
+#include <string.h>
 
-#include "layers/redis/index_set.h"
 #include "layers/redis/key_text.h"
 #include "layers/redis/redis_inner.h"
 #include "layers/redis/scan.h"
 #include "protocol/base/check.h"
 #include "protocol/base/heap.h"
 
-/* Which indexes and identities of a resource are whole in Redis: that is said by a
- * hash there, with a field for each. The happy path is
+/* Which indexes and identities of a resource are whole in Redis (index_marks.h). The
+ * happy path is
  *
- *   ask -> HMGET -> all are marked -> known
- *               └-> some are not -> SCAN of each node -> it has no record -> HSET -> known
+ *   ask -> HGETALL -> all are there -> known
+ *                 ├-> some are absent -> SCAN of each node -> it has no record
+ *                 │                                     -> they are marked -> known
+ *                 └-> there are foreign ones, and a write waits -> HDEL -> known
  *
  * An index that is not marked may lack records, and is not used: `reindex` builds it.
  * Where there is no record yet it lacks none; that is only looked for in homes of some
- * size, since it takes a look at every key.
+ * size, since it takes a look at every key. A mark that somebody else has made in the
+ * place of one's own is left alone until then, so that daemons with different schemas do
+ * not take turns without a write.
+ * Whoever writes keeps the resource's own sets and claims, and no others: of those the
+ * marks have to be gone before a record is set. So every write asks, also of resources
+ * that keep nothing. Those that others write too have no say: where Redis does not let
+ * them look, they are written all the same.
  * What is known is forgotten when somebody writes the hash, and with the tracking that
- * would tell. Possible failures are what the home answers: then nothing is known, and
- * whoever waits goes on and meets the same failure. */
+ * would tell. Possible failures are what the home answers, and no memory: then nothing is
+ * known, and whoever waits is told why. */
 
 /* A check that is under way. What was asked before something changed counts for
  * nobody: its number is not the store's any more. */
@@ -26,9 +34,11 @@ struct check {
     struct home_command command;
     struct redis_store *store;
     uint64_t number;
-    bool failed;
-    bool *flags;
-    bool found;     /* there is a record */
+    struct error error;
+    struct index_marks *marks;
+    uint64_t cover; /* under which they were read */
+    bool looked;    /* for a record, since marks were absent */
+    bool found;     /* there is one */
     unsigned scans; /* done so far */
     uint16_t node;  /* that is being scanned */
     struct buffer bytes;
@@ -36,62 +46,35 @@ struct check {
 
 enum { SCANS_MAX = 200 };
 
-static unsigned flag_count(const struct redis_store *store)
-{
-    return (unsigned)store->resource->index_count + store->resource->identity_count;
-}
-
-static void put_field(const struct redis_store *store, unsigned flag, struct buffer *out)
-{
-    const struct resource *resource = store->resource;
-    if (flag < resource->index_count) {
-        index_built_field(resource, &resource->indexes[flag], out);
-    } else {
-        claim_built_field(resource, &resource->identities[flag - resource->index_count], out);
-    }
-}
-
-/* Appends `verb name field [1] field [1] ...`; its slot. */
-static uint16_t put_command(const struct redis_store *store, const char *verb, bool marks,
-                            struct buffer *out)
-{
-    struct buffer text = BUFFER_INIT;
-    unsigned count = flag_count(store);
-    index_built_name(store->resource, &text);
-    uint16_t slot = redis_slot(store, text.bytes, text.size);
-    resp_command(out, 2 + (size_t)count * (marks ? 2 : 1));
-    resp_word_text(out, verb);
-    resp_word(out, text.bytes, text.size);
-    for (unsigned i = 0; i < count; i++) {
-        buffer_truncate(&text, 0);
-        put_field(store, i, &text);
-        resp_word(out, text.bytes, text.size);
-        if (marks) {
-            resp_word_text(out, "1");
-        }
-    }
-    out->failed |= text.failed;
-    buffer_release(&text);
-    return slot;
-}
-
-uint16_t redis_built_mark_command(const struct redis_store *store, struct buffer *out)
-{
-    return put_command(store, "HSET", true, out);
-}
-
 /* ---- The end ---- */
 
-static void tell_waiters(struct redis_store *store)
+/* Whether a write has to wait until foreign marks are out. One that is refused, since an
+ * identity is not whole, takes none out. */
+static bool in_the_way(const struct index_marks *marks, const struct resource *resource)
+{
+    unsigned number = resource->index_count;
+    while (number < index_marks_count(resource) && marks->whole[number]) {
+        number++;
+    }
+    return marks->foreign > 0 && number >= index_marks_count(resource);
+}
+
+static void tell_waiters(struct redis_store *store, const struct error *error)
 {
     struct list waiters;
     list_init(&waiters);
+    store->built_telling = true;
     list_move_all(&waiters, &store->built_waiters);
     while (!list_empty(&waiters)) {
         struct built_waiter *waiter = CONTAINER_OF(waiters.next, struct built_waiter, link);
         list_remove(&waiter->link);
-        waiter->known(waiter);
+        if (error == NULL && waiter->writes && in_the_way(store->built_marks, store->resource)) {
+            list_append(&store->built_waiters, &waiter->link);
+        } else {
+            waiter->known(waiter, error);
+        }
     }
+    store->built_telling = false;
 }
 
 static bool is_wanted(const struct check *check)
@@ -99,59 +82,145 @@ static bool is_wanted(const struct check *check)
     return check->store->built == BUILT_ASKING && check->store->built_number == check->number;
 }
 
+static bool has_failed(const struct check *check)
+{
+    return check->error.code != CODE_OK;
+}
+
+static void ask_again(struct redis_store *store);
+
+static void check_free(struct check *check)
+{
+    index_marks_free(check->marks);
+    buffer_release(&check->bytes);
+    redis_store_put(check->store);
+    heap_free(check);
+}
+
 static void check_end(struct check *check)
 {
     struct redis_store *store = check->store;
-    if (is_wanted(check)) {
-        bool known = !check->failed;
-        if (known) {
-            heap_free(store->built_flags);
-            store->built_flags = check->flags;
-            check->flags = NULL;
-        }
-        store->built = known ? BUILT_KNOWN : BUILT_UNKNOWN;
-        tell_waiters(store);
+    if (is_wanted(check) && has_failed(check)) {
+        store->built = BUILT_UNKNOWN;
+        tell_waiters(store, &check->error);
+    } else if (is_wanted(check)) {
+        index_marks_free(store->built_marks);
+        store->built_marks = check->marks;
+        store->built_cover = check->cover;
+        check->marks = NULL;
+        store->built = BUILT_KNOWN;
+        tell_waiters(store, NULL);
         /* Without tracking it is known for this once only. */
-        if (!home_is_current(store->home, HOME_KEYS)) {
+        if (store->built == BUILT_KNOWN && !redis_built_is_known(store)) {
             store->built = BUILT_UNKNOWN;
         }
     }
-    heap_free(check->flags);
-    buffer_release(&check->bytes);
-    heap_free(check);
-    redis_store_put(store);
+    if (store->built != BUILT_ASKING && !list_empty(&store->built_waiters)) {
+        ask_again(store);
+    }
+    check_free(check);
 }
+
+/* ---- Commands ---- */
+
+static void no_memory(const struct redis_store *store, struct error *error)
+{
+    error_set(error, CODE_OVERLOADED, "%s: no memory to ask which indexes are whole",
+              store->resource->name);
+    error_resource(error, store->resource->name);
+}
+
+/* Sends what stands in check->bytes. */
+static void send_on(struct check *check, uint16_t node,
+                    void (*done)(struct home_command *, const struct home_answer *))
+{
+    struct redis_store *store = check->store;
+    if (check->bytes.failed) {
+        no_memory(store, &check->error);
+        check_end(check);
+        return;
+    }
+    check->command = (struct home_command){.bytes = check->bytes.bytes,
+                                           .size = check->bytes.size,
+                                           .slot = store->built_slot,
+                                           .node = node,
+                                           .lane = HOME_KEYS,
+                                           .done = done};
+    home_send(store->home, &check->command);
+}
+
+static bool begins_with(const struct resp_token *token, const char *text)
+{
+    size_t size = strlen(text);
+    return token->size >= size && memcmp(token->bytes, text, size) == 0;
+}
+
+/* The first token of an answer; false where it is none. */
+static bool take(struct check *check, const struct home_answer *answer, struct resp_reader *in,
+                 struct resp_token *first)
+{
+    const struct redis_store *store = check->store;
+    *first = (struct resp_token){.kind = RESP_END};
+    if (answer->outcome != HOME_ANSWERED) {
+        check->error = answer->error;
+        check->error.outcome[0] = '\0'; /* no record was written yet */
+        return false;
+    }
+    *in = answer->reply;
+    *first = resp_next(in);
+    if (first->kind == RESP_ERROR) {
+        error_set(&check->error, begins_with(first, "OOM") ? CODE_OVERLOADED : CODE_UNAVAILABLE,
+                  "%s: the Redis \"%s\" answered: %.*s", store->resource->name,
+                  home_name(store->home), (int)(first->size < 200 ? first->size : 200),
+                  (const char *)first->bytes);
+        error_resource(&check->error, store->resource->name);
+        return false;
+    }
+    return true;
+}
+
+/* Another answer than the command has. */
+static void misread(struct check *check, const struct resp_token *first)
+{
+    const struct redis_store *store = check->store;
+    error_set(&check->error, CODE_UNAVAILABLE,
+              "%s: the Redis \"%s\" answered %s to what asks which indexes are whole",
+              store->resource->name, home_name(store->home), resp_describe(first));
+    error_resource(&check->error, store->resource->name);
+}
+
+/* Whoever may not see or change the marks, and keeps none, has nothing to do with them,
+ * for as long as would be known what they are. */
+static void forgive(struct check *check, const struct resp_token *first)
+{
+    if (!check->store->resource->redis->only_relata && first->kind == RESP_ERROR &&
+        begins_with(first, "NOPERM")) {
+        error_clear(&check->error);
+        index_marks_removed(check->marks);
+    }
+}
+
+static void go_on(struct check *check);
 
 /* ---- An empty home ---- */
 
 static void on_marked(struct home_command *command, const struct home_answer *answer)
 {
     struct check *check = CONTAINER_OF(command, struct check, command);
-    struct resp_reader in = answer->reply;
-    check->failed = answer->outcome != HOME_ANSWERED || resp_next(&in).kind != RESP_INTEGER;
-    for (unsigned i = 0; !check->failed && i < flag_count(check->store); i++) {
-        check->flags[i] = true;
+    struct resp_reader in;
+    struct resp_token list;
+    if (take(check, answer, &in, &list) &&
+        !index_marks_read_absent(check->marks, check->store->resource, &list, &in)) {
+        misread(check, &list);
     }
-    check_end(check);
+    go_on(check);
 }
 
 static void mark(struct check *check)
 {
-    struct redis_store *store = check->store;
     buffer_truncate(&check->bytes, 0);
-    uint16_t slot = redis_built_mark_command(store, &check->bytes);
-    if (check->bytes.failed) {
-        check->failed = true;
-        check_end(check);
-        return;
-    }
-    check->command = (struct home_command){.bytes = check->bytes.bytes,
-                                           .size = check->bytes.size,
-                                           .slot = slot,
-                                           .node = HOME_NODE_OF_SLOT,
-                                           .lane = HOME_KEYS,
-                                           .done = on_marked};
-    home_send(store->home, &check->command);
+    index_marks_set_absent_command(check->store->resource, &check->bytes);
+    send_on(check, HOME_NODE_OF_SLOT, on_marked);
 }
 
 static void scan(struct check *check, const void *cursor, size_t size);
@@ -174,8 +243,8 @@ static bool has_record(const struct redis_store *store, struct resp_reader *in, 
 static void scan_on(struct check *check, const struct resp_token *cursor)
 {
     const struct redis_store *store = check->store;
-    if (check->failed || check->found || !is_wanted(check)) {
-        check_end(check);
+    if (has_failed(check) || check->found || !is_wanted(check)) {
+        go_on(check);
     } else if (!resp_is(cursor, "0")) {
         scan(check, cursor->bytes, cursor->size);
     } else if (++check->node < home_node_count(store->home)) {
@@ -188,20 +257,18 @@ static void scan_on(struct check *check, const struct resp_token *cursor)
 static void on_scanned(struct home_command *command, const struct home_answer *answer)
 {
     struct check *check = CONTAINER_OF(command, struct check, command);
-    struct resp_reader in = answer->reply;
-    struct resp_token list = {.kind = RESP_ERROR};
+    struct resp_reader in;
+    struct resp_token list;
     struct resp_token cursor = {.kind = RESP_NIL};
-    if (answer->outcome == HOME_ANSWERED) {
-        list = resp_next(&in);
-    }
-    check->failed = list.kind != RESP_ARRAY || list.count != 2;
-    if (!check->failed) {
+    if (take(check, answer, &in, &list)) {
         cursor = resp_next(&in);
         struct resp_token names = resp_next(&in);
-        check->failed = cursor.kind != RESP_TEXT || names.kind != RESP_ARRAY;
+        if (list.kind != RESP_ARRAY || cursor.kind != RESP_TEXT || names.kind != RESP_ARRAY) {
+            misread(check, &list);
+        }
         /* Of a large home it is not found out: as if there were one. */
         check->found = ++check->scans >= SCANS_MAX ||
-                       (!check->failed && has_record(check->store, &in, names.count));
+                       (!has_failed(check) && has_record(check->store, &in, names.count));
     }
     scan_on(check, &cursor);
 }
@@ -213,82 +280,150 @@ static void scan(struct check *check, const void *cursor, size_t size)
     scan_command(store->resource, cursor, size, SCAN_COUNT, &bytes);
     buffer_release(&check->bytes);
     check->bytes = bytes;
-    if (bytes.failed || home_node_count(store->home) == 0) {
-        check->failed = true;
+    if (home_node_count(store->home) == 0) {
+        redis_unavailable(store, &check->error);
         check_end(check);
         return;
     }
-    check->command = (struct home_command){.bytes = bytes.bytes,
-                                           .size = bytes.size,
-                                           .node = check->node,
-                                           .lane = HOME_KEYS,
-                                           .done = on_scanned};
-    home_send(store->home, &check->command);
+    send_on(check, check->node, on_scanned);
 }
 
 /* ---- The hash ---- */
 
-static void on_flags(struct home_command *command, const struct home_answer *answer)
+static bool a_write_waits(const struct redis_store *store)
 {
-    struct check *check = CONTAINER_OF(command, struct check, command);
-    struct redis_store *store = check->store;
-    struct resp_reader in = answer->reply;
-    struct resp_token list = {.kind = RESP_ERROR};
-    bool all = true;
-    if (answer->outcome == HOME_ANSWERED) {
-        list = resp_next(&in);
+    LIST_EACH(node, &store->built_waiters)
+    {
+        if (CONTAINER_OF(node, struct built_waiter, link)->writes) {
+            return true;
+        }
     }
-    check->failed = list.kind != RESP_ARRAY || list.count != flag_count(store);
-    for (unsigned i = 0; !check->failed && i < flag_count(store); i++) {
-        check->flags[i] = resp_next(&in).kind == RESP_TEXT;
-        all = all && check->flags[i];
-    }
-    if (check->failed || all || !is_wanted(check)) {
+    return false;
+}
+
+static void on_removed(struct home_command *command, const struct home_answer *answer);
+
+static void go_on(struct check *check)
+{
+    const struct redis_store *store = check->store;
+    if (has_failed(check) || !is_wanted(check)) {
         check_end(check);
-    } else {
+    } else if (check->marks->absent > 0 && !check->looked) {
+        check->looked = true;
+        check->scans = 0;
+        check->node = 0;
         scan(check, "0", 1);
+    } else if (a_write_waits(store) && in_the_way(check->marks, store->resource)) {
+        buffer_truncate(&check->bytes, 0);
+        index_marks_remove_command(check->marks, store->resource, &check->bytes);
+        send_on(check, HOME_NODE_OF_SLOT, on_removed);
+    } else {
+        check_end(check);
     }
 }
 
-static void check_start(struct redis_store *store)
+static void on_removed(struct home_command *command, const struct home_answer *answer)
+{
+    struct check *check = CONTAINER_OF(command, struct check, command);
+    struct resp_reader in;
+    struct resp_token first;
+    if (!take(check, answer, &in, &first)) {
+        forgive(check, &first);
+    } else if (first.kind != RESP_INTEGER) {
+        misread(check, &first);
+    } else {
+        index_marks_removed(check->marks);
+        check->looked = check->found; /* more may be absent now */
+    }
+    go_on(check);
+}
+
+static void on_read(struct home_command *command, const struct home_answer *answer)
+{
+    struct check *check = CONTAINER_OF(command, struct check, command);
+    struct resp_reader in;
+    struct resp_token first;
+    check->cover = answer->cover;
+    if (!take(check, answer, &in, &first)) {
+        forgive(check, &first);
+    } else if (!index_marks_read(check->marks, check->store->resource, &first, &in)) {
+        if (check->marks->of.failed) {
+            no_memory(check->store, &check->error);
+        } else {
+            misread(check, &first);
+        }
+    }
+    go_on(check);
+}
+
+/* False where memory lacks. */
+static bool check_start(struct redis_store *store)
 {
     struct check *check = heap_zero(1, sizeof *check);
-    bool *flags = heap_zero(flag_count(store) + 1u, sizeof *flags);
-    if (check == NULL || flags == NULL) {
-        heap_free(check);
-        heap_free(flags);
+    if (check == NULL) {
         store->built = BUILT_UNKNOWN;
-        return;
+        return false;
     }
-    check->flags = flags;
+    struct buffer name = BUFFER_INIT;
+    index_marks_name(store->resource, &name);
+    store->built_slot = redis_slot(store, name.bytes, name.size);
+    index_marks_read_command(store->resource, &check->bytes);
+    check->bytes.failed |= name.failed;
+    buffer_release(&name);
+    error_clear(&check->error);
     check->store = redis_store_get(store);
     check->number = ++store->built_number;
+    check->marks = index_marks_create(store->resource);
+    if (check->marks == NULL || check->bytes.failed) {
+        check_free(check);
+        store->built = BUILT_UNKNOWN;
+        return false;
+    }
     store->built = BUILT_ASKING;
-    uint16_t slot = put_command(store, "HMGET", false, &check->bytes);
-    check->command = (struct home_command){.bytes = check->bytes.bytes,
-                                           .size = check->bytes.size,
-                                           .slot = slot,
-                                           .node = HOME_NODE_OF_SLOT,
-                                           .lane = HOME_KEYS,
-                                           .done = on_flags};
-    home_send(store->home, &check->command);
+    send_on(check, HOME_NODE_OF_SLOT, on_read);
+    return true;
+}
+
+/* For those who wait. */
+static void ask_again(struct redis_store *store)
+{
+    struct error error = ERROR_INIT;
+    if (!check_start(store)) {
+        no_memory(store, &error);
+        while (!list_empty(&store->built_waiters)) {
+            tell_waiters(store, &error);
+        }
+    }
 }
 
 /* ---- The face ---- */
 
+bool redis_built_is_known(const struct redis_store *store)
+{
+    return store->built == BUILT_KNOWN && store->built_cover != 0 &&
+           store->built_cover == home_cover(store->home, HOME_KEYS, store->built_slot);
+}
+
 bool redis_built_ask(struct redis_store *store, struct built_waiter *waiter)
 {
-    if (store->built == BUILT_KNOWN || !redis_keeps_indexes(store)) {
+    bool writes = waiter != NULL && waiter->writes;
+    if (!writes && !redis_keeps_indexes(store)) {
+        return true;
+    }
+    if (redis_built_is_known(store) &&
+        !(writes && in_the_way(store->built_marks, store->resource))) {
         return true;
     }
     if (waiter != NULL) {
         list_append(&store->built_waiters, &waiter->link);
     }
-    if (store->built == BUILT_UNKNOWN) {
-        check_start(store);
+    if (store->built == BUILT_ASKING || store->built_telling) {
+        return false;
     }
-    if (store->built == BUILT_UNKNOWN && waiter != NULL) {
-        list_remove(&waiter->link); /* no memory: whoever asks meets that too */
+    if (!check_start(store)) {
+        if (waiter != NULL) {
+            list_remove(&waiter->link);
+        }
         return true;
     }
     return false;
@@ -296,22 +431,22 @@ bool redis_built_ask(struct redis_store *store, struct built_waiter *waiter)
 
 void redis_built_forget(struct redis_store *store)
 {
+    bool asking = store->built == BUILT_ASKING;
     if (store->built == BUILT_UNKNOWN) {
         return;
     }
-    bool waited_for = !list_empty(&store->built_waiters);
     store->built = BUILT_UNKNOWN;
     store->built_number++;
-    if (waited_for) {
-        check_start(store);
+    if (asking) {
+        ask_again(store); /* also where nobody waits: an empty home is to be marked */
     }
 }
 
-static int not_whole(const struct redis_store *store, unsigned flag, const char *what,
+static int not_whole(const struct redis_store *store, unsigned number, const char *what,
                      struct error *error)
 {
     struct buffer field = BUFFER_INIT;
-    put_field(store, flag, &field);
+    index_marks_field(store->resource, number, &field);
     size_t skip = 3; /* "ix:", "id:" */
     error_set(
         error, CODE_INVALID_REQUEST,
@@ -324,13 +459,13 @@ static int not_whole(const struct redis_store *store, unsigned flag, const char 
     return -CODE_INVALID_REQUEST;
 }
 
-static int is_whole(const struct redis_store *store, unsigned flag, const char *what,
+static int is_whole(const struct redis_store *store, unsigned number, const char *what,
                     struct error *error)
 {
-    if (store->built_flags == NULL || store->built == BUILT_ASKING) {
+    if (store->built != BUILT_KNOWN) {
         return redis_unavailable(store, error);
     }
-    return store->built_flags[flag] ? 0 : not_whole(store, flag, what, error);
+    return store->built_marks->whole[number] ? 0 : not_whole(store, number, what, error);
 }
 
 int redis_index_is_whole(const struct redis_store *store, const struct index *index,

@@ -345,33 +345,6 @@ bool claim_take(const struct resource *resource, const uint8_t *value, size_t si
     return take_key(resource, value, value + size, key, mark);
 }
 
-/* ---- Built ---- */
-
-void index_built_name(const struct resource *resource, struct buffer *out)
-{
-    buffer_printf(out, INDEX_BUILT_PREFIX "%s", resource->name);
-}
-
-void index_built_field(const struct resource *resource, const struct index *index,
-                       struct buffer *out)
-{
-    buffer_printf(out, "ix");
-    for (unsigned i = 0; i < index->fields.count; i++) {
-        buffer_printf(out, "%c%s", i > 0 ? ',' : ':',
-                      resource->fields[index->fields.fields[i]].name);
-    }
-}
-
-void claim_built_field(const struct resource *resource, const struct identity *identity,
-                       struct buffer *out)
-{
-    buffer_printf(out, "id:%s", identity->name);
-    for (unsigned i = 0; i < identity->fields.count; i++) {
-        buffer_printf(out, "%c%s", i > 0 ? ',' : ':',
-                      resource->fields[identity->fields.fields[i]].name);
-    }
-}
-
 /* ---- Marks ---- */
 
 size_t mark_make(char out[MARK_MAX], uint64_t daemon, uint64_t number, uint64_t time_ms)

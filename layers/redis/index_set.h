@@ -31,8 +31,7 @@
  *
  *   relata:id:<resource>:<identity>:<value>:<value>...  =  <primary key> <mark> */
 
-#define INDEX_SET_PREFIX   "relata:"
-#define INDEX_BUILT_PREFIX "relata:built:"
+#define INDEX_SET_PREFIX "relata:"
 
 /* Appends the name of the set of a record, or of the values of a range (whose first
  * value is given); false (and nothing appended) where the first field is nil. */
@@ -75,14 +74,6 @@ const struct identity *claim_of_name(const struct resource *resource, const void
 /* The primary key and the mark in a claim's value; false where it is none. */
 bool claim_take(const struct resource *resource, const uint8_t *value, size_t size,
                 struct store_key *key, struct store_key *mark);
-
-/* Appends the name of the hash that says which indexes and identities of the
- * resource are whole, and the field in it of one. */
-void index_built_name(const struct resource *resource, struct buffer *out);
-void index_built_field(const struct resource *resource, const struct index *index,
-                       struct buffer *out);
-void claim_built_field(const struct resource *resource, const struct identity *identity,
-                       struct buffer *out);
 
 /* ---- Marks ----
  * "<daemon>-<number>-<milliseconds since 1970>", in hex. */

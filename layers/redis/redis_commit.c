@@ -393,18 +393,23 @@ static void prepare(struct transaction *tx)
     tx_returned(tx);
 }
 
-static void on_built_known(struct built_waiter *waiter)
+static void on_built_known(struct built_waiter *waiter, const struct error *why_not)
 {
     struct transaction *tx = CONTAINER_OF(waiter, struct transaction, built_waiter);
+    bool only_relata = tx->store->resource->redis->only_relata;
     struct error error = ERROR_INIT;
     tx->pending = 0;
     if (tx->write == NULL) {
         finish(tx, 0); /* what was staged lay in the memory of whoever asked */
         return;
     }
+    if (why_not != NULL && only_relata) {
+        tx_fail(tx, why_not); /* somebody's index might be whole no more, and nobody know */
+        finish(tx, 0);
+        return;
+    }
     /* Beside records whose identities nobody knows, none can be promised. */
-    if (redis_keeps_indexes(tx->store) && tx->store->resource->identity_count > 0 &&
-        redis_claims_are_whole(tx->store, &error) < 0) {
+    if (only_relata && redis_claims_are_whole(tx->store, &error) < 0) {
         tx_fail(tx, &error);
         finish(tx, 0);
         return;
@@ -416,9 +421,16 @@ void commit_start(struct transaction *tx)
 {
     tx->stage = TX_PREPARING;
     tx->pending = 1; /* while it is not known whether the indexes are whole */
+    tx->built_waiter.writes = true;
     tx->built_waiter.known = on_built_known;
-    if (!redis_keeps_indexes(tx->store) || redis_built_ask(tx->store, &tx->built_waiter)) {
-        on_built_known(&tx->built_waiter);
+    if (!redis_built_ask(tx->store, &tx->built_waiter)) {
+        return;
+    }
+    if (redis_built_is_known(tx->store)) {
+        on_built_known(&tx->built_waiter, NULL);
+    } else {
+        tx_no_memory(tx);
+        finish(tx, 0);
     }
 }
 

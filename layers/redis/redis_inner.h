@@ -5,6 +5,7 @@
 #include "layers/redis/absents.h"
 #include "layers/redis/encoding.h"
 #include "layers/redis/home.h"
+#include "layers/redis/index_marks.h"
 #include "layers/redis/key_set.h"
 #include "layers/redis/near_cache.h"
 #include "layers/redis/redis.h"
@@ -75,9 +76,12 @@ struct redis_store {
     struct resident *resident;
     struct write_locks locks; /* unsettled keys */
     enum built_state built;
-    bool *built_flags;         /* of the indexes, and behind them the identities */
-    uint64_t built_number;     /* of the last check */
-    struct list built_waiters; /* of struct built_waiter */
+    struct index_marks *built_marks; /* of BUILT_KNOWN */
+    uint64_t built_cover;            /* under which they were read */
+    uint16_t built_slot;             /* of their hash */
+    uint64_t built_number;           /* of the last check */
+    bool built_telling;              /* who waits is being told: who asks then, waits */
+    struct list built_waiters;       /* of struct built_waiter */
     struct redis_reindex *reindex;
     struct store_home_counters counters;
 };
@@ -223,20 +227,23 @@ void redis_write_close(struct store_write *write);
 /* Somebody who waits until it is known which indexes are whole. */
 struct built_waiter {
     struct list link;
-    void (*known)(struct built_waiter *waiter);
+    bool writes; /* and until no others are marked: what it writes is in no others */
+    /* The error (or NULL): why it cannot be found out. */
+    void (*known)(struct built_waiter *waiter, const struct error *error);
 };
 
 /* Whether it is known now; else `known` is called once it is (or cannot be found
  * out), unless the waiter is taken out of its list (it may be NULL: nobody waits).
+ * True also where memory lacks to ask, and for those who do not write where nothing is
+ * kept in Redis: redis_built_is_known tells.
  * Where there is no record yet, all indexes are marked as whole: there is nothing that
  * they could lack. */
 bool redis_built_ask(struct redis_store *store, struct built_waiter *waiter);
+bool redis_built_is_known(const struct redis_store *store);
 /* As far as is known. With the error where it is not whole. */
 int redis_index_is_whole(const struct redis_store *store, const struct index *index,
                          struct error *error);
 int redis_claims_are_whole(const struct redis_store *store, struct error *error);
-/* Appends the command that marks all of them as whole; its slot. */
-uint16_t redis_built_mark_command(const struct redis_store *store, struct buffer *out);
 /* What is known does not count any more. */
 void redis_built_forget(struct redis_store *store);
 

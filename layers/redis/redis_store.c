@@ -46,8 +46,8 @@ void redis_store_put(struct redis_store *store)
     if (store->cache != NULL) {
         near_cache_free(store->cache);
     }
-    heap_free(store->built_flags);
     buffer_release(&store->keeping);
+    index_marks_free(store->built_marks);
     schema_put(store->schema);
     heap_free(store);
 }
@@ -265,11 +265,11 @@ static bool begins_with(const uint8_t *name, size_t size, const char *prefix)
     return size >= length && memcmp(name, prefix, length) == 0;
 }
 
-/* What is said of which indexes are whole. */
-static void built_changed(struct redis_store *store, const uint8_t *name, size_t size)
+/* The marks of what is whole; those of other resources do not matter. */
+static void marks_changed(struct redis_store *store, const uint8_t *name, size_t size)
 {
     struct buffer own = BUFFER_INIT;
-    index_built_name(store->resource, &own);
+    index_marks_name(store->resource, &own);
     if (own.failed || (own.size == size && memcmp(own.bytes, name, size) == 0)) {
         redis_built_forget(store);
     }
@@ -310,11 +310,14 @@ static void on_notice(struct home_listener *listener, enum home_lane lane, const
         redis_built_forget(store);
         redis_built_ask(store, NULL);
     }
-    if (name != NULL && lane == HOME_KEYS && begins_with(name, size, INDEX_BUILT_PREFIX)) {
-        built_changed(store, name, size);
-    } else if (lane != store->lane) {
+    if (name != NULL && lane == HOME_KEYS && begins_with(name, size, INDEX_MARKS_PREFIX)) {
+        marks_changed(store, name, size); /* a resident resource hears of them here, too */
         return;
-    } else if (store->table != NULL) {
+    }
+    if (lane != store->lane) {
+        return;
+    }
+    if (store->table != NULL) {
         resident_notice(store, name, size);
     } else if (name != NULL) {
         name_changed(store, name, size);

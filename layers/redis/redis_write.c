@@ -407,7 +407,7 @@ int redis_write_go(struct store_write *write, struct error *error)
     }
     /* Beside records whose identities nobody knows, none can be promised. It is looked at
      * again where it is not known yet (redis_commit.c). */
-    if (tx->store->built == BUILT_KNOWN && redis_claims_are_whole(tx->store, error) < 0) {
+    if (redis_built_is_known(tx->store) && redis_claims_are_whole(tx->store, error) < 0) {
         return -(int)error->code;
     }
     tx->committing = !write->lacking;

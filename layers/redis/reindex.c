@@ -11,11 +11,12 @@
 /* Building what a resource has in Redis beside its records: index sets and claims of
  * identities, for data that was there before. The happy path is
  *
- *   SCAN of a node -> each key that it named is read and named -> ... the next SCAN
- *        -> ... the next node -> all are marked as whole -> done
+ *   it is told -> SCAN of a node -> each key that it named is read and named
+ *        -> ... the next SCAN -> ... the next node -> all are marked as whole -> done
  *
  * Whoever writes meanwhile puts members and claims in for itself, under a mark of its
- * own. So a record that changes between the read and the ZADD leaves a member that
+ * own; or, with another schema, takes out first that it is told of, which is seen in the
+ * end (unavailable). So a record that changes between the read and the ZADD leaves a member that
  * names too much, and none is lacking. Only one SCAN's keys are kept at a time.
  *
  * Keys that move between nodes could be missed by every SCAN: in a Cluster all nodes
@@ -248,13 +249,47 @@ static void read_keys(struct redis_reindex *reindex)
 
 /* ---- The mark ---- */
 
+static void on_told(struct home_command *command, const struct home_answer *answer)
+{
+    struct redis_reindex *reindex = reindex_of(command);
+    struct resp_reader in;
+    struct resp_token token;
+    if (reindex_goes_on(reindex) && reindex_take(reindex, answer, &in, &token) &&
+        token.kind != RESP_INTEGER) {
+        unexpected(reindex, "HSET", &token);
+    }
+    reindex_returned(reindex);
+}
+
+/* Sends what stands in reindex->bytes to whoever has the marks. */
+static void send_marks(struct redis_reindex *reindex,
+                       void (*done)(struct home_command *, const struct home_answer *))
+{
+    struct buffer name = BUFFER_INIT;
+    index_marks_name(reindex->resource, &name);
+    reindex->bytes.failed |= name.failed;
+    uint16_t slot = redis_slot(reindex->store, name.bytes, name.size);
+    buffer_release(&name);
+    send_own(reindex, HOME_KEYS, HOME_NODE_OF_SLOT, slot, done);
+}
+
+static void tell(struct redis_reindex *reindex)
+{
+    index_marks_begin_command(reindex->resource, reindex->run, &reindex->bytes);
+    send_marks(reindex, on_told);
+}
+
 static void on_marked(struct home_command *command, const struct home_answer *answer)
 {
     struct redis_reindex *reindex = reindex_of(command);
     struct resp_reader in;
     struct resp_token token;
-    if (reindex_take(reindex, answer, &in, &token) && token.kind != RESP_INTEGER) {
-        unexpected(reindex, "HSET", &token);
+    if (reindex_take(reindex, answer, &in, &token)) {
+        if (token.kind != RESP_INTEGER) {
+            unexpected(reindex, "EVAL", &token);
+        } else if (token.integer == 0) {
+            reindex_try_again(reindex, "somebody wrote by another schema, or began anew,");
+        }
     }
     if (!reindex->store->closed) {
         redis_built_forget(reindex->store);
@@ -268,8 +303,8 @@ static void mark(struct redis_reindex *reindex)
         reindex_try_again(reindex, "slots moved");
         return;
     }
-    uint16_t slot = redis_built_mark_command(reindex->store, &reindex->bytes);
-    send_own(reindex, HOME_KEYS, HOME_NODE_OF_SLOT, slot, on_marked);
+    index_marks_end_command(reindex->resource, reindex->run, &reindex->bytes);
+    send_marks(reindex, on_marked);
 }
 
 /* ---- The way ---- */
@@ -292,7 +327,8 @@ static void next_step(struct redis_reindex *reindex)
     if (!more) {
         begin_node(reindex);
     }
-    if (reindex->phase == REINDEX_SLOTS_AGAIN && !home_is_cluster(reindex->store->home)) {
+    bool slots = reindex->phase == REINDEX_SLOTS || reindex->phase == REINDEX_SLOTS_AGAIN;
+    if (slots && !home_is_cluster(reindex->store->home)) {
         reindex->phase++;
     }
 }
@@ -303,6 +339,10 @@ static void take_step(struct redis_reindex *reindex)
     buffer_truncate(&reindex->keys, 0);
     reindex->keys_at = 0;
     switch (reindex->phase) {
+    case REINDEX_TELL:
+        reindex->node = reindex->node_count; /* it is one command */
+        tell(reindex);
+        return;
     case REINDEX_SLOTS:
     case REINDEX_SLOTS_AGAIN:
         ask_slots(reindex);
@@ -417,7 +457,8 @@ int redis_reindex_start(struct store *face, redis_reindexed *done, void *context
     reindex->store = store;
     reindex->resource = store->resource;
     reindex->node_count = home_node_count(store->home);
-    reindex->phase = home_is_cluster(store->home) ? REINDEX_SLOTS : REINDEX_SCAN;
+    reindex->phase = REINDEX_TELL;
+    mark_make(reindex->run, store->redis->daemon, ++store->redis->mark_number, 0);
     begin_node(reindex);
     take_step(reindex);
     if (reindex->out == 0) {

@@ -1,13 +1,15 @@
 #ifndef RELATA_LAYERS_REDIS_REINDEX_INNER_H
 #define RELATA_LAYERS_REDIS_REINDEX_INNER_H
 
+#include "layers/redis/index_set.h"
 #include "layers/redis/redis_inner.h"
 
 /* What the two files of reindexing know of each other: reindex.c goes through the
  * keys, reindex_record.c names one record. */
 
-/* In this order, the middle one for each node until its SCAN is at its end. */
+/* In this order, those of slots once for each node, and SCAN until it is at its end. */
 enum reindex_phase {
+    REINDEX_TELL,  /* that it is under way */
     REINDEX_SLOTS, /* of a Cluster: who has which slots, and that none is on the move */
     REINDEX_SCAN,
     REINDEX_SLOTS_AGAIN,
@@ -23,6 +25,7 @@ struct redis_reindex {
     redis_reindexed *done;           /* NULL: forgotten */
     void *context;
     enum reindex_phase phase;
+    char run[MARK_MAX]; /* a name that no other one has */
     uint16_t node;
     uint16_t node_count;
     bool node_done; /* its SCAN is at its end */

@@ -39,3 +39,8 @@ void hash_seed(uint64_t seed)
     process_seed = seed;
     seeded = true;
 }
+
+uint64_t hash_shared(const void *bytes, size_t size)
+{
+    return XXH3_64bits(bytes, size);
+}

@@ -11,4 +11,8 @@ uint64_t hash_bytes(const void *bytes, size_t size);
  * first use. */
 void hash_seed(uint64_t seed);
 
+/* XXH3 without a seed: the same in all processes, on all machines, and in the next release.
+ * For what several daemons compare, never for tables of keys that come from outside. */
+uint64_t hash_shared(const void *bytes, size_t size);
+
 #endif

@@ -25,6 +25,7 @@ resources:
 """
 INDEXES = "indexes: [[status, priority]]"
 IDENTITIES = "identities: {email: email}"
+BUILT = "ix:status,priority"
 BOTH = INDEXES + "\n    " + IDENTITIES
 
 
@@ -248,7 +249,7 @@ class Reindex(redis_server.RedisCase):
         self.assertIn("ticket is being reindexed already", error)
         daemon.signal(signal.SIGKILL)
         daemon.wait()
-        self.assertEqual(redis.call("EXISTS", "relata:built:ticket"), 0)
+        self.assertEqual(redis.call("HEXISTS", "relata:built:ticket", BUILT), 0)
 
         client = self.start_relatad(schema(), {"main": redis}).connect()
         self.refused_until_built(client)
@@ -266,7 +267,7 @@ class Reindex(redis_server.RedisCase):
         self.assert_refused("timeout", client.call, "reindex", "ticket", {"timeout_ms": 10})
         # It goes on without anybody.
         proxy.delay(0)
-        wait_until(lambda: redis.call("EXISTS", "relata:built:ticket"), "its end")
+        wait_until(lambda: redis.call("HEXISTS", "relata:built:ticket", BUILT), "its end")
         leaver = daemon.connect()
         leaver.send(request(1, "reindex", "ticket"))
         leaver.close()
@@ -279,6 +280,46 @@ class Reindex(redis_server.RedisCase):
                 return None
         wait_until(again, "the end of the one before")
         self.assertEqual(self.ids(client), list(range(0, 2000, 2)))
+
+    def test_writes_by_another_schema(self):
+        for more, writers in (("", "anyone"), ("", "relata"), (INDEXES, "relata")):
+            with self.subTest((more, writers)):
+                redis = self.redis()
+                redis.client().pipeline(hset(i) for i in range(3000))
+                proxy = self.proxy(redis)
+                client = self.start_relatad(
+                    schema(), {"main": {"url": proxy.url, "timeout": "30s"}}).connect()
+                other = self.start_relatad(schema(more=more, writers=writers),
+                                           {"main": redis}).connect()
+                self.refused_until_built(client)
+                other.call("update", "ticket", 2, {"priority": 1})
+                proxy.delay(50)
+                client.send(request(1, "reindex", "ticket"))
+                wait_until(lambda: redis.call("DBSIZE") > 3002, "the first claims")
+                other.call("update", "ticket", 0, {"status": "shut"})
+                proxy.delay(0)
+                _, _, error, _ = client.receive()
+                self.assertIn("wrote by another schema", error)
+                self.refused_until_built(client)
+                self.assertEqual(client.call("reindex", "ticket"), {"records": 3000, "misfits": 0})
+                self.assertEqual(self.ids(client), list(range(2, 3000, 2)))
+
+    def test_two_at_a_time(self):
+        redis = self.redis()
+        redis.client().pipeline(hset(i) for i in range(3000))
+        proxy = self.proxy(redis)
+        client = self.start_relatad(
+            schema(), {"main": {"url": proxy.url, "timeout": "30s"}}).connect()
+        other = self.start_relatad(schema(), {"main": redis}).connect()
+        self.refused_until_built(client)
+        proxy.delay(50)
+        client.send(request(1, "reindex", "ticket"))
+        wait_until(lambda: redis.call("DBSIZE") > 3002, "the first claims")
+        self.assertEqual(other.call("reindex", "ticket"), {"records": 3000, "misfits": 0})
+        proxy.delay(0)
+        _, _, error, _ = client.receive()
+        self.assertIn("began anew", error)
+        self.assertEqual(self.ids(client), list(range(0, 3000, 2)))
 
     def test_lost_links_flushes_and_reloads(self):
         redis = self.redis()
@@ -297,7 +338,7 @@ class Reindex(redis_server.RedisCase):
             _, _, error, _ = client.receive()
             self.assertTrue(error.startswith("unavailable: ticket: "), error)
             self.assertIn(text, error)
-            self.assertEqual(redis.call("EXISTS", "relata:built:ticket"), 0)
+            self.assertEqual(redis.call("HEXISTS", "relata:built:ticket", BUILT), 0)
             for name in redis.call("KEYS", "relata:*"):
                 redis.call("DEL", name)
 

@@ -181,7 +181,8 @@ static void forget_built(struct world_fixture *f)
 /* Whether it failed as it may: it is overloaded, or a link that had no memory was lost. */
 static bool failed_well(struct world_fixture *f, const char *answer)
 {
-    assert_string_equal(redis_fixture_say(&f->server, "EXISTS relata:built:person"), "0");
+    assert_string_equal(redis_fixture_say(&f->server, "HEXISTS relata:built:person id:email:email"),
+                        "0");
     return begins_with(answer, "overloaded: ") || begins_with(answer, "unavailable: ");
 }
 

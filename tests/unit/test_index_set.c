@@ -89,20 +89,6 @@ static void test_names(void **state)
     expect_text(&hand->out, "relata:ix:thing:f1,f0:7");
 }
 
-static void test_built_names(void **state)
-{
-    struct hand *hand = *state;
-    const struct resource *resource = &hand->fixture.resource;
-    index_built_name(resource, &hand->out);
-    expect_text(&hand->out, "relata:built:thing");
-    index_built_field(resource, &hand->fixture.indexes[0], &hand->out);
-    expect_text(&hand->out, "ix:f0");
-    index_built_field(resource, &hand->fixture.indexes[2], &hand->out);
-    expect_text(&hand->out, "ix:f0,f2,f3");
-    claim_built_field(resource, &hand->fixture.identities[0], &hand->out);
-    expect_text(&hand->out, "id:unique:f1,f0");
-}
-
 static void test_names_of_nothing(void **state)
 {
     static const char *const names[] = {"",
@@ -311,7 +297,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_names, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_built_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_names_of_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_members, setup, teardown),

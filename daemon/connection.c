@@ -107,8 +107,8 @@ static void break_off(struct connection *connection, const struct message *messa
         dispatch_refuse(dispatch, client, message->id, error);
     }
     struct error pending = ERROR_INIT;
-    error_set(&pending, CODE_UNAVAILABLE,
-              "the connection is closed because of another message: %s", error->message);
+    error_set(&pending, CODE_UNAVAILABLE, "the connection is closed because of another message: %s",
+              error->message);
     error_outcome_unknown(&pending);
     dispatch_end_client(dispatch, client, &pending);
 }

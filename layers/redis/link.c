@@ -11,15 +11,11 @@
  * link_greeted -> (link_send, link_flush, on_read, ...) -> link_close -> on_closed.
  * Possible failures are a name that is not found (on_resolved), an address that
  * does not answer (on_connected: the next one is tried, by way of on_closed), a
- * fault of the socket (on_read, on_written, link_write), bytes that are no RESP or
- * a reply that nobody waits for (take_input), a refusal (link_greeting.c), and time
- * (link_tick). Each ends in link_fail, whose on_closed or on_resolved ends all
+ * fault of the socket (on_written, link_write), what comes in (link_input.c), a refusal
+ * (link_greeting.c), and time (link_tick). Each ends in link_fail, whose on_closed or on_resolved ends all
  * commands and tells the owner. */
 
 enum {
-    READ_BYTES = 64 << 10, /* at once, and in one turn of the loop */
-    KEYS_PER_TURN = 1000,  /* that are told of */
-    KEPT_BYTES = 1 << 20,  /* a buffer that has grown beyond this is not kept */
     KEEPALIVE_S = 15,
     PATH_MAX_BYTES = 107, /* of a unix socket */
     LATE_US = 500 * 1000, /* between two ticks: the loop has stood still */
@@ -35,7 +31,7 @@ void link_init(struct link *link)
     error_clear(&link->fault);
 }
 
-static struct link *enter(void *data)
+struct link *link_enter(void *data)
 {
     struct link *link = data;
     if (link->enter != NULL) {
@@ -79,7 +75,7 @@ static void finish(struct link *link)
 
 static void on_closed(uv_handle_t *handle)
 {
-    struct link *link = enter(handle->data);
+    struct link *link = link_enter(handle->data);
     link->handle_open = false;
     CHECK(!link->writing);
     if (link->state == LINK_CONNECTING) {
@@ -136,175 +132,6 @@ void link_close(struct link *link)
     }
 }
 
-/* ---- Bytes in ---- */
-
-/* {>2 "invalidate" [keys]}, or nil for all keys. Other pushes are none of ours. Where
- * its keys begin, if it has any: they are told one by one. */
-static const uint8_t *take_push(struct link *link, struct resp_reader in)
-{
-    struct resp_token push = resp_next(&in);
-    struct resp_token kind = push.count == 2 ? resp_next(&in) : push;
-    struct resp_token keys = {.kind = RESP_END};
-    if (kind.kind == RESP_TEXT && resp_is(&kind, "invalidate")) {
-        keys = resp_next(&in);
-    }
-    if (keys.kind == RESP_ARRAY) {
-        link->keys_left = keys.count;
-        return in.at;
-    }
-    if (keys.kind == RESP_NIL) {
-        link->on_notice(link, NULL, 0);
-    } else {
-        link->ignored++;
-    }
-    return NULL;
-}
-
-static void take_key(struct link *link)
-{
-    const uint8_t *bytes = link->input.bytes + link->taken;
-    struct resp_reader in = resp_reader_of(bytes, link->input.size - link->taken);
-    struct resp_reader next = in;
-    resp_skip(&next);
-    struct resp_token key = resp_next(&in);
-    link->taken += (size_t)(next.at - bytes);
-    link->keys_left--;
-    link->keys_told++;
-    if (key.kind == RESP_TEXT) {
-        link->on_notice(link, key.bytes, key.size);
-    }
-}
-
-static void take_reply(struct link *link, struct resp_reader reply, const struct resp_token *token)
-{
-    struct link_command *command = NULL;
-    if (!list_empty(&link->waiting)) {
-        command = CONTAINER_OF(link->waiting.next, struct link_command, link);
-    }
-    if (command == NULL || !command->sent) {
-        /* What a server says before it hangs up comes like that. */
-        link_fail(link, "it answered with %s though nothing was asked", resp_describe(token));
-        return;
-    }
-    static uint64_t moments;
-    link->moment = ++moments;
-    if (command->before > 0) {
-        command->before--;
-        return;
-    }
-    list_remove(&command->link);
-    command->done(command, LINK_ANSWERED, reply);
-}
-
-/* False where the next message is not whole yet, or never will be. */
-static bool take_message(struct link *link)
-{
-    struct error error = ERROR_INIT;
-    const uint8_t *bytes = link->input.bytes + link->taken;
-    enum resp_scan_status status =
-        resp_scan_go(&link->scan, bytes, link->input.size - link->taken, &error);
-    if (status == RESP_BROKEN) {
-        link_fail(link, "its bytes are no answer: %s", error.message);
-    }
-    if (status != RESP_WHOLE) {
-        return false;
-    }
-    struct resp_reader message = resp_reader_of(bytes, link->scan.at);
-    struct resp_reader peek = message;
-    struct resp_token token = resp_next(&peek);
-    const uint8_t *end = message.end;
-    link->scan = (struct resp_scan){0};
-    if (token.kind == RESP_PUSH) {
-        const uint8_t *keys = take_push(link, message);
-        end = keys != NULL ? keys : end;
-    } else {
-        take_reply(link, message, &token);
-    }
-    link->taken += (size_t)(end - bytes);
-    return true;
-}
-
-/* Whoever has much to tell is heard a part in each turn. */
-static void rest(struct link *link)
-{
-    if (!link->resting && link->state != LINK_CLOSING) {
-        link->resting = true;
-        (void)uv_read_stop(&link->socket.stream); /* cannot fail */
-        link->on_rest(link);
-    }
-}
-
-/* Each byte is looked at once, and moved at most once for each read. */
-static void take_input(struct link *link)
-{
-    link->keys_told = 0;
-    while (link->state != LINK_CLOSING && link->taken < link->input.size) {
-        if (link->keys_left == 0) {
-            if (!take_message(link)) {
-                break;
-            }
-        } else if (link->keys_told < KEYS_PER_TURN) {
-            take_key(link);
-        } else {
-            rest(link);
-            return;
-        }
-    }
-    buffer_consume(&link->input, link->taken);
-    link->taken = 0;
-    if (link->input.size == 0 && link->input.capacity > KEPT_BYTES) {
-        buffer_release(&link->input);
-    }
-}
-
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
-{
-    struct link *link = handle->data;
-    (void)suggested;
-    bool room = buffer_reserve(&link->input, READ_BYTES);
-    *out = room ? uv_buf_init((char *)link->input.bytes + link->input.size, READ_BYTES)
-                : uv_buf_init(NULL, 0);
-}
-
-static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *bytes)
-{
-    struct link *link = enter(stream->data);
-    (void)bytes;
-    if (link->state == LINK_CLOSING) {
-        return;
-    }
-    if (count > 0) {
-        link->input.size += (size_t)count;
-        link->heard_us = link->now_us;
-        take_input(link);
-        if (count == READ_BYTES) {
-            rest(link);
-        }
-    } else if (count == UV_EOF) {
-        link_fail(link, "it closed the connection");
-    } else if (count == UV_ENOBUFS) {
-        link_fail(link, "no memory for its answer");
-    } else if (count < 0) {
-        link_fail(link, "reading: %s", uv_strerror((int)count));
-    }
-}
-
-void link_go_on(struct link *link)
-{
-    if (!link->resting || (link->state != LINK_GREETING && link->state != LINK_UP)) {
-        return;
-    }
-    link->resting = false;
-    take_input(link);
-    if (link->resting || link->state == LINK_CLOSING) {
-        return;
-    }
-    int status = uv_read_start(&link->socket.stream, on_alloc, on_read);
-    if (status < 0) {
-        link_fail(link, "reading: %s", uv_strerror(status));
-    }
-}
-
 /* ---- Bytes out ---- */
 
 static void mark_sent(struct link *link)
@@ -325,7 +152,7 @@ static void mark_sent(struct link *link)
 
 static void on_written(uv_write_t *request, int status)
 {
-    struct link *link = enter(request->data);
+    struct link *link = link_enter(request->data);
     link->writing = false;
     buffer_release(&link->sending);
     if (link->state == LINK_CLOSING) {
@@ -369,7 +196,7 @@ void link_write(struct link *link)
     size_t done = written > 0 ? (size_t)written : 0;
     if (done < link->output.size) {
         write_rest(link, done);
-    } else if (link->output.capacity > KEPT_BYTES) {
+    } else if (link->output.capacity > LINK_KEPT_BYTES) {
         buffer_release(&link->output);
     } else {
         link->output.size = 0;
@@ -532,12 +359,12 @@ void link_renew(struct link *link)
 
 static void on_connected(uv_connect_t *request, int status)
 {
-    struct link *link = enter(request->data);
+    struct link *link = link_enter(request->data);
     if (link->state == LINK_CLOSING) {
         return;
     }
     if (status == 0) {
-        status = uv_read_start(&link->socket.stream, on_alloc, on_read);
+        status = link_read_start(link);
     }
     if (status == 0) {
         forget_addresses(link);
@@ -586,7 +413,7 @@ static void connect_next(struct link *link)
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
 {
-    struct link *link = enter(request->data);
+    struct link *link = link_enter(request->data);
     link->resolved = found;
     if (link->state == LINK_CLOSING) {
         finish(link);

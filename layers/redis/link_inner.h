@@ -3,8 +3,13 @@
 
 #include "layers/redis/link.h"
 
-/* What the two sources of link.h share: link.c has the bytes, link_greeting.c
- * what is said before the link is UP. */
+/* What the sources of link.h share: link.c has the connection, and the bytes that go out,
+ * link_input.c those that come in, link_greeting.c what is said before the link is UP. */
+
+enum { LINK_KEPT_BYTES = 1 << 20 /* a buffer that has grown beyond this is not kept */ };
+
+/* First in every callback of libuv: what its data is. */
+struct link *link_enter(void *data);
 
 /* Breaks the link, with why. on_down comes later, from the loop. */
 void link_fail(struct link *link, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -17,6 +22,9 @@ void link_step_put(struct link *link, struct link_step *step, size_t before,
 
 /* Writes `output` now. */
 void link_write(struct link *link);
+
+/* Begins to read. 0, or libuv's code. */
+int link_read_start(struct link *link);
 
 /* The socket is connected: says hello, and in the end calls link_greeted. */
 void link_greet(struct link *link);

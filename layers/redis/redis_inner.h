@@ -145,6 +145,15 @@ const struct record *redis_known(struct redis_store *store, const uint8_t *key, 
 const struct record *redis_known_stale(struct redis_store *store, const uint8_t *key, size_t size,
                                        bool *known);
 
+/* What was cached of a key, where it may be believed to be what it was. */
+const struct record *redis_last_known(struct redis_store *store, const uint8_t *key, size_t size,
+                                      bool *known);
+
+/* ---- redis_heard.c ---- */
+
+/* From here on the store hears of its home. */
+void redis_listen(struct redis_store *store);
+
 /* A write from here to the key begins, or has ended: what is cached or in flight of
  * it does not count. */
 void redis_forget(struct redis_store *store, const uint8_t *key, size_t size);

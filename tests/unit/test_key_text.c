@@ -164,10 +164,10 @@ static void others_names_are_read(void **state)
     write_integer(&key, 212);
     write_text(&key, id);
     expect_name(&f, &key, "user:212:note:550e8400-e29b-41d4-a716-446655440000");
-    refuse_all(&f, (const char *const[]){"user:212:nota:550e8400-e29b-41d4-a716-446655440000",
-                                         "user:2%312:note:550e8400-e29b-41d4-a716-446655440000",
-                                         "user:212:note::550e8400-e29b-41d4-a716-446655440000",
-                                         NULL});
+    refuse_all(&f,
+               (const char *const[]){"user:212:nota:550e8400-e29b-41d4-a716-446655440000",
+                                     "user:2%312:note:550e8400-e29b-41d4-a716-446655440000",
+                                     "user:212:note::550e8400-e29b-41d4-a716-446655440000", NULL});
     buffer_release(&key);
 }
 

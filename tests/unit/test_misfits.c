@@ -13,7 +13,7 @@
 
 /* Records that are left out, and why; a random run against a plain array. */
 
-enum { KEYS = 30 };
+enum { KEYS = 30, RIVALS_MAX = 64 };
 
 static struct misfits misfits;
 
@@ -56,11 +56,11 @@ static const struct error *find(const char *key)
 static void on_rival(void *context, const uint8_t *key, size_t size)
 {
     char *out = context;
-    strncat(out, (const char *)key, size);
-    strcat(out, " ");
+    size_t used = strlen(out);
+    snprintf(out + used, RIVALS_MAX - used, "%.*s ", (int)size, (const char *)key);
 }
 
-static const char *of_rival(const char *rival, char out[64])
+static const char *of_rival(const char *rival, char out[RIVALS_MAX])
 {
     out[0] = '\0';
     misfits_each_of_rival(&misfits, bytes(rival), strlen(rival), on_rival, out);
@@ -69,7 +69,7 @@ static const char *of_rival(const char *rival, char out[64])
 
 static void says_why(void **state)
 {
-    char out[64];
+    char out[RIVALS_MAX];
     (void)state;
     assert_null(find("a"));
     assert_string_equal(of_rival("b", out), "");
@@ -108,7 +108,7 @@ static void is_an_array_at_random(void **state)
         rivals[i] = -2;
     }
     for (unsigned round = 0; round < 20000; round++) {
-        char key[8], rival[8] = "", out[64];
+        char key[8], rival[8] = "", out[RIVALS_MAX];
         unsigned which = (unsigned)random_below(&random, KEYS);
         snprintf(key, sizeof key, "%u", which);
         unsigned action = (unsigned)random_below(&random, 3);

@@ -809,6 +809,36 @@ static void test_limits_of_waiting(void **state)
     tear_down(&end);
 }
 
+/* What was answered to loads that are not released is bounded for all loaders together. */
+static void test_limit_of_what_is_held(void **state)
+{
+    (void)state;
+    struct limits limits = LIMITS_DEFAULT;
+    limits.work_bytes = 10000;
+    struct world *world = world_new(&limits);
+    struct fake *tickets = &world->tickets;
+    struct asking *one = prepare(world, tickets);
+    one->keeps = true;
+    assert_int_equal(ask_prepared(one, "a", NULL), 0);
+    flush(world);
+    assert_non_null(arena_alloc(&tickets->out[0]->arena, 20000));
+    complete(tickets, tickets->out[0]);
+    assert_string_equal(one->answers, "a1");
+    struct asking *two = ask(&world->team, "b c");
+    flush(world);
+    assert_string_equal(two->answers, "b!overloaded c!overloaded");
+    assert_string_equal(two->error.limit, "work_bytes");
+    assert_string_equal(two->error.relationship, "team");
+    assert_int_equal(world->team.batches, 0);
+    load_release(world->coalescer, &one->load);
+    struct asking *three = ask(&world->team, "d");
+    flush(world);
+    complete(&world->team, world->team.out[0]);
+    assert_string_equal(three->answers, "d2");
+    void *end = world;
+    tear_down(&end);
+}
+
 /* Asks for `count` keys that nobody else asks for. */
 static struct asking *ask_many(struct fake *fake, uint64_t origin, unsigned count)
 {
@@ -1210,6 +1240,7 @@ int main(void)
         T(test_one_that_gives_up_leaves_the_others),
         T(test_answers_last_until_release),
         cmocka_unit_test(test_limits_of_waiting),
+        cmocka_unit_test(test_limit_of_what_is_held),
         T(test_origins_take_turns),
         T(test_groups_take_turns),
         T(test_nested_loads_have_room_of_their_own),

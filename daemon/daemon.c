@@ -166,6 +166,13 @@ static bool keep_homes(const struct daemon *daemon, struct config *config,
     return possible;
 }
 
+static bool homes_keep_indexes(const struct daemon *daemon, const struct schema *schema,
+                               struct error *error)
+{
+    const struct redis *redis = daemon->home_links.redis;
+    return redis == NULL || redis_check_schema(redis, schema, error) == 0;
+}
+
 /* Takes over what was read, or leaves all as it is and says why. */
 static void take_reloaded(struct daemon *daemon, struct config *config, struct schema *schema)
 {
@@ -173,7 +180,8 @@ static void take_reloaded(struct daemon *daemon, struct config *config, struct s
     if (!keep_homes(daemon, config, schema)) {
         return;
     }
-    if (engine_use_schema(daemon->engine, schema, &error) != 0) {
+    if (!homes_keep_indexes(daemon, schema, &error) ||
+        engine_use_schema(daemon->engine, schema, &error) != 0) {
         log_event(LOG_ERROR, "reload_refused", "fault", "%s: %s", config->schema, error.message);
         return;
     }

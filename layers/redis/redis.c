@@ -75,18 +75,51 @@ bool redis_is_settled(const struct redis *redis)
     return true;
 }
 
+static int check_resource(const struct redis *redis, const struct resource *resource,
+                          struct error *error)
+{
+    const struct home *home = redis_home(redis, resource->redis->home);
+    const char *policy =
+        home != NULL && resource_keeps_indexes(resource) ? home_evicting_policy(home) : NULL;
+    if (policy == NULL) {
+        return 0;
+    }
+    return error_set(error, CODE_INVALID_REQUEST,
+                     "the Redis \"%s\" evicts keys by %s, and might drop the indexes of %s: "
+                     "expected maxmemory-policy noeviction, or volatile-*",
+                     home_name(home), policy, resource->name);
+}
+
 int redis_check(const struct redis *redis, struct error *error)
 {
     LIST_EACH(node, &redis->stores)
     {
+        if (check_resource(redis, store_of(node)->resource, error) < 0) {
+            return -(int)error->code;
+        }
+    }
+    return 0;
+}
+
+static bool kept_indexes_before(const struct redis *redis, const char *name)
+{
+    LIST_EACH(node, &redis->stores)
+    {
         const struct redis_store *store = store_of(node);
-        const char *policy = redis_keeps_indexes(store) ? home_evicting_policy(store->home) : NULL;
-        if (policy != NULL) {
-            return error_set(
-                error, CODE_INVALID_REQUEST,
-                "the Redis \"%s\" evicts keys by %s, and might drop the indexes of %s: "
-                "expected maxmemory-policy noeviction, or volatile-*",
-                home_name(store->home), policy, store->resource->name);
+        if (strcmp(store->resource->name, name) == 0) {
+            return redis_keeps_indexes(store);
+        }
+    }
+    return false;
+}
+
+int redis_check_schema(const struct redis *redis, const struct schema *schema, struct error *error)
+{
+    for (unsigned i = 0; i < schema->resource_count; i++) {
+        const struct resource *resource = &schema->resources[i];
+        if (resource->redis != NULL && !kept_indexes_before(redis, resource->name) &&
+            check_resource(redis, resource, error) < 0) {
+            return -(int)error->code;
         }
     }
     return 0;

@@ -43,6 +43,8 @@ bool redis_is_settled(const struct redis *redis);
 /* An eviction policy under which a home might drop index sets or claims that a
  * resource needs: -CODE_INVALID_REQUEST says so. */
 int redis_check(const struct redis *redis, struct error *error);
+/* The same of resources of a schema that is to come, and that have none yet. */
+int redis_check_schema(const struct redis *redis, const struct schema *schema, struct error *error);
 
 /* Waits at most `wait_us` for what is out, then ends it. `closed` comes from the loop. */
 void redis_close(struct redis *redis, uint64_t wait_us, void (*closed)(void *context),

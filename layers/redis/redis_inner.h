@@ -98,11 +98,15 @@ static inline uint64_t redis_now_us(const struct redis_store *store)
 
 /* Whether indexes or claims of the resource stand in Redis. A resident one has no use
  * for its index sets, but other daemons may, and later schemas. */
-static inline bool redis_keeps_indexes(const struct redis_store *store)
+static inline bool resource_keeps_indexes(const struct resource *resource)
 {
-    const struct resource *resource = store->resource;
     return resource->redis->only_relata &&
            (resource->identity_count > 0 || resource->index_count > 0);
+}
+
+static inline bool redis_keeps_indexes(const struct redis_store *store)
+{
+    return resource_keeps_indexes(store->resource);
 }
 
 static inline unsigned redis_index_count(const struct redis_store *store)

@@ -3,6 +3,7 @@ what bounds the near-cache, and what goes on while Redis is away."""
 
 import json
 import os
+import signal
 import threading
 import time
 import unittest
@@ -446,6 +447,17 @@ class Refusals(Case):
         with self.assertRaisesRegex(AssertionError, "evicts keys by allkeys-lru"):
             daemon.start()
         self.start_relatad(schema(), {"main": server})
+        daemon = self.start_relatad(schema(writers="relata"), {"main": server})
+        daemon.write("schema.yaml", kept)
+        daemon.signal(signal.SIGHUP)
+        self.assertIn("evicts keys by allkeys-lru", daemon.wait_for("event=reload_refused"))
+        server.client().call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        server.client().call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        client = daemon.connect()
+        wait_until(lambda: client.call("stats")["redis"]["main"]["reconnects"] > 0
+                   and client.call("stats")["redis"]["main"]["trusted"], "the link")
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("event=reloaded")
 
 
 PATHS = """version: 1

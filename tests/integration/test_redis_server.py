@@ -274,6 +274,12 @@ class Cluster(redis_server.RedisCase):
         cluster.move_slot(slot, cluster.index_of(other))
         self.assertIs(cluster.owner_of("k"), other)
         self.assertEqual(cluster.call("k", "GET", "k"), b"1")
+        third = cluster.add_master()
+        self.assertEqual(set(cluster.masters()), {owner, other})
+        cluster.move_slot(slot, third)
+        self.assertIs(cluster.owner_of("k"), third)
+        self.assertIn(third, cluster.masters())
+        self.assertEqual(cluster.call("k", "GET", "k"), b"1")
 
 
 class Proxied(redis_server.RedisCase):
@@ -361,6 +367,22 @@ class Proxied(redis_server.RedisCase):
         self.assertGreaterEqual(time.monotonic() - begun, 0.1)
         self.proxied.go_on()
         self.assertEqual(self.client.call("PING"), b"PONG")
+
+    def test_slow(self):
+        self.client.call("SET", "k", "x" * 100000)
+        self.proxied.slow(1e6)
+        begun = time.monotonic()
+        self.assertEqual(len(self.client.call("GET", "k")), 100000)
+        self.assertGreaterEqual(time.monotonic() - begun, 0.1)
+        self.proxied.go_on()
+        self.assertEqual(self.client.call("PING"), b"PONG")
+
+    def test_changed_answer(self):
+        self.client.call("SET", "k", "7")
+        self.proxied.change_answer(b"$1\r\n7\r\n", b"_\r\n")
+        self.assertEqual(self.client.call("PING"), b"PONG")
+        self.assertIsNone(self.client.call("GET", "k"))
+        self.assertEqual(self.client.call("GET", "k"), b"7")
 
     def test_it_ends_when_either_side_does(self):
         self.server.kill()

@@ -550,29 +550,35 @@ class RedisCluster:
         self.nodes = []
         self.view = ClusterClient(self.nodes)
         self.clients = []
-        more = "\n".join([
+        self.appendonly = appendonly
+        self.password = password
+        self.config = "\n".join([
             "cluster-enabled yes", "cluster-config-file nodes.conf",
             f"cluster-node-timeout {timeout_ms}", "cluster-replica-validity-factor 0",
             "cluster-allow-replica-migration no", "repl-diskless-sync-delay 0",
             "repl-ping-replica-period 1", config])
         if password:
-            more += f'\nmasterauth "{password}"'
+            self.config += f'\nmasterauth "{password}"'
         try:
             for _ in range(masters * (1 + replicas)):
-                self.nodes.append(RedisServer(config=more, appendonly=appendonly,
-                                              password=password))
+                self._start_node()
             self._form(masters)
         except BaseException:
             self.remove()
             raise
 
+    def _start_node(self):
+        """One more, which meets all that are there: gossip alone takes seconds."""
+        node = RedisServer(config=self.config, appendonly=self.appendonly,
+                           password=self.password)
+        self.nodes.append(node)
+        node.id = self.call_node(node, "CLUSTER", "MYID").decode()
+        self.call_node(node, "CLUSTER", "SET-CONFIG-EPOCH", len(self.nodes))
+        for other in self.nodes[:-1]:
+            self.call_node(node, "CLUSTER", "MEET", "127.0.0.1", other.port, other.bus_port)
+        return node
+
     def _form(self, masters):
-        for number, node in enumerate(self.nodes):
-            node.id = self.call_node(node, "CLUSTER", "MYID").decode()
-            self.call_node(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            # All meet all: gossip alone takes seconds.
-            for other in self.nodes[:number]:
-                self.call_node(node, "CLUSTER", "MEET", "127.0.0.1", other.port, other.bus_port)
         for number in range(masters):
             self.call_node(self.nodes[number], "CLUSTER", "ADDSLOTSRANGE",
                            number * SLOTS // masters, (number + 1) * SLOTS // masters - 1)
@@ -678,6 +684,12 @@ class RedisCluster:
 
     # -- Changes --
 
+    def add_master(self):
+        """A node that is a master, and has no slots."""
+        node = self._start_node()
+        self.wait_whole()
+        return node
+
     def begin_move(self, slot, to):
         """From here on the owner answers ASK for keys that it does not have (any more)."""
         source, target = self.owner_of_slot(slot), self.node(to)
@@ -751,6 +763,7 @@ class _Pipe:
         self.name = name
         self.held = collections.deque()  # (when it may go on, bytes)
         self.size = 0
+        self.clear_at = 0                # when a slow one has passed all that it holds
         self.ended = False               # nothing more comes,
         self.broken = False              # and that by a reset
         self.left = None                 # how many bytes may still pass before the cut
@@ -773,6 +786,8 @@ class Proxy:
         self.connections = self.bytes_up = self.bytes_down = self.chunks_up = 0
         self.stalled = set()
         self.delay_s = 0
+        self.bytes_per_s = None     # down
+        self.change = None          # (bytes, other bytes) of the next answer that has them
         self.pairs = []             # [(up, down)]
         self.lock = threading.RLock()
         self.held = hold_port()     # so that refuse() and accept() keep the port
@@ -799,10 +814,11 @@ class Proxy:
             self.stalled |= {direction} if direction else {"up", "down"}
 
     def go_on(self):
-        """Ends stall, delay and refuse; what was held passes now."""
+        """Ends stall, delay, slow and refuse; what was held passes now."""
         with self.lock:
             self.stalled = set()
             self.delay_s = 0
+            self.bytes_per_s = None
             self.accept()
         self._wake()
 
@@ -810,6 +826,16 @@ class Proxy:
         """What comes from now on passes so much later, in each direction."""
         with self.lock:
             self.delay_s = ms / 1000
+
+    def slow(self, bytes_per_s):
+        """So much passes down on each connection, evenly."""
+        with self.lock:
+            self.bytes_per_s = bytes_per_s
+
+    def change_answer(self, what, into):
+        """Once, where this comes down next, the other comes instead."""
+        with self.lock:
+            self.change = what, into
 
     def cut(self, reset=True):
         """Ends all connections, by a reset or in the orderly way; how many there were."""
@@ -929,7 +955,7 @@ class Proxy:
 
     def _read(self, pipe):
         try:
-            data = pipe.source.recv(1 << 20)
+            data = pipe.source.recv(1 << (14 if self.bytes_per_s else 20))
         except BlockingIOError:
             return
         except OSError:
@@ -943,7 +969,14 @@ class Proxy:
             self.chunks_up += 1
         else:
             self.bytes_down += len(data)
-        pipe.held.append((time.monotonic() + self.delay_s, data))
+            if self.change and self.change[0] in data:
+                data = data.replace(*self.change, 1)
+                self.change = None
+        due = time.monotonic() + self.delay_s
+        if self.bytes_per_s and pipe.name == "down":
+            pipe.clear_at = max(due, pipe.clear_at) + len(data) / self.bytes_per_s
+            due = pipe.clear_at
+        pipe.held.append((due, data))
         pipe.size += len(data)
 
     def _may_pass(self, pipe):

@@ -209,9 +209,10 @@ class Daemon:
             self.process.stderr.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def resident_kib(self):
+    def resident_kib(self, name="VmRSS"):
+        """Of its memory; the most that it ever was is VmHWM."""
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
-            return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1))
+            return int(re.search(rf"{name}:\s+(\d+) kB", file.read()).group(1))
 
     def cpu_s(self):
         with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:

@@ -134,6 +134,12 @@ const struct error *misfits_find(struct misfits *misfits, const uint8_t *key, si
     return &misfits->shown;
 }
 
+bool misfits_has_rival(const struct misfits *misfits, const uint8_t *key, size_t size)
+{
+    const struct misfit *misfit = find(misfits, key, size);
+    return misfit != NULL && misfit->rival_size > 0;
+}
+
 void misfits_each_of_rival(const struct misfits *misfits, const uint8_t *rival, size_t size,
                            void (*with)(void *context, const uint8_t *key, size_t size),
                            void *context)

@@ -32,6 +32,9 @@ void misfits_remove(struct misfits *misfits, const uint8_t *key, size_t size);
 /* Why the key is left out, good until the next call; NULL where it is not. */
 const struct error *misfits_find(struct misfits *misfits, const uint8_t *key, size_t size);
 
+/* Whether it is left out because of a rival. */
+bool misfits_has_rival(const struct misfits *misfits, const uint8_t *key, size_t size);
+
 /* Calls `with` for the keys of all that have this rival; it must not change them. */
 void misfits_each_of_rival(const struct misfits *misfits, const uint8_t *rival, size_t size,
                            void (*with)(void *context, const uint8_t *key, size_t size),

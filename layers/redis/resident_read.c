@@ -313,6 +313,11 @@ static void on_read(struct home_command *command, const struct home_answer *answ
     int status = encoding_read(store->resource, read->key, read->key_size, answer->reply, &arena,
                                &stored, &error);
     store->counters.unknown_fields += stored.unknown_fields;
+    /* Whose record was left out for another one's need not be looked into again: where
+     * that one is changed, its own notice leads here. */
+    unsigned conflicts = misfits_has_rival(&resident->misfits, read->key, read->key_size)
+                             ? CONFLICTS_MAX
+                             : read->conflicts;
     misfits_remove(&resident->misfits, read->key, read->key_size);
     if (status == -CODE_INVALID_VALUE) {
         store->counters.misfits++;
@@ -322,7 +327,7 @@ static void on_read(struct home_command *command, const struct home_answer *answ
                      : -CODE_OVERLOADED;
     }
     if (status == 0) {
-        bool changed = apply(store, read->key, read->key_size, stored.record, read->conflicts);
+        bool changed = apply(store, read->key, read->key_size, stored.record, conflicts);
         /* The notice of one's own write finds what was applied already. */
         store->counters.invalidations += changed && read->noticed ? 1 : 0;
     } else {

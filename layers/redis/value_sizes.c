@@ -3,7 +3,7 @@
 enum {
     PARTS = 16,
     LATELY = 32,     /* values */
-    UNSEEN = 8 << 10 /* what a value is taken for where none was seen */
+    UNSEEN = 64 << 10 /* what a value is taken for where none was seen */
 };
 
 void value_sizes_add(struct value_sizes *sizes, size_t bytes)

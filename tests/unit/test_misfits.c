@@ -84,6 +84,9 @@ static void says_why(void **state)
     assert_int_equal(error->key[0], 'a');
     assert_int_equal(error->index, -1);
     assert_string_equal(find("c")->message, "twice");
+    assert_true(misfits_has_rival(&misfits, bytes("c"), 1));
+    assert_false(misfits_has_rival(&misfits, bytes("a"), 1));
+    assert_false(misfits_has_rival(&misfits, bytes("b"), 1));
     assert_string_equal(of_rival("b", out), "c ");
     assert_string_equal(of_rival("a", out), "");
     assert_true(put("c", "otherwise", "")); /* replaced */

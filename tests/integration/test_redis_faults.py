@@ -223,6 +223,17 @@ class Twice(Case):
         self.hset(3, "same")
         self.one_is_shown(2, 3)
 
+    def test_writes_of_the_other_do_not_matter(self):
+        self.begin(self.TEXT)
+        self.hset(1, "same")
+        self.hset(2, "same")
+        self.one_is_shown(1, 2)
+        for _ in range(100):
+            self.hset(2, "same")
+            for _ in range(3):
+                self.assertEqual(self.get(self.client, 1), "same")
+                self.assertIsInstance(self.get(self.client, 2), Refused)
+
 
 # ---- Servers that are busy, silent, slow or odd ----
 

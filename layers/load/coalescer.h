@@ -186,6 +186,7 @@ struct batch {
                                       the batch's and last as long as it does */
     struct load_answer *answers; /* to be filled by the loader, in the same order */
     struct arena arena;          /* for answers; dropped when the last user is done */
+    struct arena scratch;        /* for what the loader needs until it gives the batch back */
     uint64_t started_us;
     uint64_t deadline_us; /* 0: none */
     void *context;        /* the loader's */

@@ -17,8 +17,18 @@ enum { SPARE_BATCHES_MAX = 16, FRAME_BYTES_KEEP = 256 * 1024, ARENA_BYTES_KEEP =
 static void batch_free(struct batch_state *state)
 {
     arena_release(&state->batch.arena);
+    arena_release(&state->batch.scratch);
     heap_free(state->frame);
     heap_free(state);
+}
+
+/* Keeps little of it, for use again. */
+static void arena_forget(struct arena *arena)
+{
+    arena_reset(arena);
+    if (arena->total > ARENA_BYTES_KEEP) {
+        arena_release(arena);
+    }
 }
 
 static void batch_recycle(struct coalescer *coalescer, struct batch_state *state)
@@ -28,10 +38,8 @@ static void batch_recycle(struct coalescer *coalescer, struct batch_state *state
         batch_free(state);
         return;
     }
-    arena_reset(&state->batch.arena);
-    if (state->batch.arena.total > ARENA_BYTES_KEEP) {
-        arena_release(&state->batch.arena);
-    }
+    arena_forget(&state->batch.arena);
+    arena_forget(&state->batch.scratch);
     state->spare = coalescer->spare_batches;
     coalescer->spare_batches = state;
     coalescer->spare_batch_count++;
@@ -88,6 +96,7 @@ static struct batch_state *batch_take(struct coalescer *coalescer, size_t frame_
             return NULL;
         }
         arena_init(&state->batch.arena, 0);
+        arena_init(&state->batch.scratch, 0);
         state->frame = NULL;
         state->frame_size = 0;
     }
@@ -233,7 +242,8 @@ void batch_send(struct coalescer *coalescer, struct group *group, uint64_t now_u
         list_remove(&group->ready);
         list_append(&lane->ready, &group->ready);
     }
-    if (coalescer->held_bytes > coalescer->limits.work_bytes) {
+    /* New loads were refused from half of that on; those that had begun end, if they can. */
+    if (coalescer->held_bytes / 2 > coalescer->limits.work_bytes) {
         loader->counters.errors++;
         fail_selected(coalescer, count, too_much(coalescer, lane->loader));
         group_settle(coalescer, group);
@@ -338,6 +348,7 @@ static void batch_end(struct coalescer *coalescer, struct batch *batch, const st
         batch_return(coalescer, state, error != NULL ? &state->error : NULL, now_us);
     }
     state->status = BATCH_ENDED;
+    arena_forget(&batch->scratch);
     state->held_bytes = batch->arena.total;
     coalescer->held_bytes += state->held_bytes;
     batch_put(coalescer, state, 1);

@@ -157,6 +157,11 @@ static int check_room(const struct coalescer *coalescer, const struct load *load
                         limits->keys_waiting_per_relationship, of_loader);
         return error_of_loader(error, CODE_OVERLOADED, load->loader->name);
     }
+    if (coalescer->held_bytes > limits->work_bytes) {
+        error_limit_hit(error, CODE_OVERLOADED, "work_bytes", limits->work_bytes,
+                        coalescer->held_bytes);
+        return error_of_loader(error, CODE_OVERLOADED, load->loader->name);
+    }
     return 0;
 }
 

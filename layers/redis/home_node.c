@@ -109,8 +109,10 @@ static void on_down(struct link *link, const struct error *error)
     } else if (home->map != NULL && error->code != CODE_OK) {
         home_cluster_doubt(home, line->node);
     }
-    /* Of one that is no master, too: it may have told of slots that are moving to it. */
-    if (had_session && line->lane != HOME_RAW) {
+    /* Of one that is no master, too, if it told of slots that are moving to it. */
+    bool told = home_node_is_master(line->node) || line->asked;
+    line->asked = false;
+    if (had_session && told && line->lane != HOME_RAW) {
         home_tell_lost(home, line->lane);
     }
 }

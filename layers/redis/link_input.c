@@ -173,6 +173,7 @@ void link_go_on(struct link *link)
         return;
     }
     link->resting = false;
+    link->heard_us = link->now_us; /* what is taken now was heard, though nothing was read */
     take_input(link);
     if (link->resting || link->state == LINK_CLOSING) {
         return;

@@ -71,12 +71,13 @@ static struct misfit *find(const struct misfits *misfits, const uint8_t *key, si
     return NULL;
 }
 
-void misfits_remove(struct misfits *misfits, const uint8_t *key, size_t size)
+bool misfits_remove(struct misfits *misfits, const uint8_t *key, size_t size)
 {
     struct misfit *misfit = find(misfits, key, size);
     if (misfit != NULL) {
         drop(misfits, misfit);
     }
+    return misfit != NULL;
 }
 
 static uint8_t *put(uint8_t *at, const void *bytes, size_t size)

@@ -27,7 +27,8 @@ static inline size_t misfits_count(const struct misfits *misfits)
  * lacks: then there is none. */
 bool misfits_put(struct misfits *misfits, const uint8_t *key, size_t size,
                  const struct error *error, const uint8_t *rival, size_t rival_size);
-void misfits_remove(struct misfits *misfits, const uint8_t *key, size_t size);
+/* Whether it was there. */
+bool misfits_remove(struct misfits *misfits, const uint8_t *key, size_t size);
 
 /* Why the key is left out, good until the next call; NULL where it is not. */
 const struct error *misfits_find(struct misfits *misfits, const uint8_t *key, size_t size);

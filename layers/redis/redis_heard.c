@@ -222,6 +222,9 @@ bool redis_watch_absences(struct redis_store *store)
     if (store->absents_over_us != 0 && now_us >= store->absents_over_us) {
         store->absents_over_us = 0;
         absents_clear(&store->absents);
+        if (store->cache != NULL) {
+            near_cache_drop_all(store->cache, store->redis->engine.world->sequence);
+        }
         all_changed(store, WRITE_LOST);
     }
     while (taken < ABSENTS_PER_TURN &&

@@ -28,7 +28,7 @@ enum {
     NUMBER_BYTES = 2             /* an identity's or an index's number, in front of a key */
 };
 
-/* A batch that is out. In the batch's arena. */
+/* A batch that is out. In the batch's scratch memory, as its commands are. */
 struct reading {
     struct redis_store *store;
     struct batch *batch;
@@ -48,14 +48,14 @@ struct reading {
 
 static struct reading *reading_create(struct redis_store *store, struct batch *batch, size_t most)
 {
-    struct reading *reading = arena_zero(&batch->arena, 1, sizeof *reading);
+    struct reading *reading = arena_zero(&batch->scratch, 1, sizeof *reading);
     if (reading == NULL) {
         return NULL;
     }
     reading->store = store;
     reading->batch = batch;
     reading->sent_us = redis_now_us(store);
-    reading->starts = arena_alloc(&batch->arena, (most + 1) * sizeof *reading->starts);
+    reading->starts = arena_alloc(&batch->scratch, (most + 1) * sizeof *reading->starts);
     return reading->starts != NULL ? reading : NULL;
 }
 
@@ -71,7 +71,7 @@ static bool reading_keep(struct reading *reading, struct buffer *commands)
     reading->starts[reading->count] = (uint32_t)commands->size;
     reading->commands = commands->failed || commands->size > UINT32_MAX
                             ? NULL
-                            : arena_copy(&reading->batch->arena, commands->bytes, commands->size);
+                            : arena_copy(&reading->batch->scratch, commands->bytes, commands->size);
     buffer_release(commands);
     return reading->commands != NULL;
 }
@@ -245,7 +245,7 @@ static void start_records(struct loader *loader, struct batch *batch)
     struct buffer commands = BUFFER_INIT;
     struct buffer name = BUFFER_INIT;
     struct reading *reading = reading_create(store, batch, 2 * batch->count);
-    struct record_item *items = arena_zero(&batch->arena, batch->count, sizeof *items);
+    struct record_item *items = arena_zero(&batch->scratch, batch->count, sizeof *items);
     struct read_record *reads = arena_zero(&batch->arena, batch->count, sizeof *reads);
     if (reading == NULL || items == NULL || reads == NULL) {
         fail_batch(store, batch);
@@ -405,9 +405,9 @@ static void start_identities(struct loader *loader, struct batch *batch)
     struct buffer commands = BUFFER_INIT;
     struct buffer name = BUFFER_INIT;
     struct reading *reading = reading_create(store, batch, batch->count);
-    struct key_item *items = arena_zero(&batch->arena, batch->count, sizeof *items);
+    struct key_item *items = arena_zero(&batch->scratch, batch->count, sizeof *items);
     struct read_claim *reads = arena_zero(&batch->arena, batch->count, sizeof *reads);
-    uint16_t *slots = arena_zero(&batch->arena, batch->count, sizeof *slots);
+    uint16_t *slots = arena_zero(&batch->scratch, batch->count, sizeof *slots);
     if (reading == NULL || items == NULL || reads == NULL || slots == NULL) {
         fail_batch(store, batch);
         return;
@@ -521,9 +521,9 @@ static void start_ranges(struct loader *loader, struct batch *batch)
     struct redis_store *store = CONTAINER_OF(loader, struct redis_store, ranges);
     struct buffer commands = BUFFER_INIT;
     struct reading *reading = reading_create(store, batch, batch->count);
-    struct key_item *items = arena_zero(&batch->arena, batch->count, sizeof *items);
+    struct key_item *items = arena_zero(&batch->scratch, batch->count, sizeof *items);
     struct read_range *reads = arena_zero(&batch->arena, batch->count, sizeof *reads);
-    uint16_t *slots = arena_zero(&batch->arena, batch->count, sizeof *slots);
+    uint16_t *slots = arena_zero(&batch->scratch, batch->count, sizeof *slots);
     if (reading == NULL || items == NULL || reads == NULL || slots == NULL) {
         fail_batch(store, batch);
         return;

@@ -249,12 +249,12 @@ void resident_notice(struct redis_store *store, const uint8_t *name, size_t size
         store->counters.invalidations += store->table->counters.records;
         load_start(store);
     } else if (key_text_read(store->resource, name, size, &key) && !key.failed) {
-        /* Until all is asked for, the load may rely on this read. Afterwards it waits for
-         * none but its own: others may write faster than all of theirs ever come back. */
-        bool of_load = !store->resident->swept;
-        if (of_load) {
+        if (!store->resident->swept) {
             meet(store->resident, key.bytes, key.size);
         }
+        /* While names come in, the load may rely on this read. Afterwards it waits for none
+         * but its own: others may write faster than all of theirs ever come back. */
+        bool of_load = !store->resident->swept && !store->resident->sweeping;
         resident_read_noticed(store, key.bytes, key.size, of_load ? store->resident->load : 0);
     }
     buffer_release(&key);
@@ -314,7 +314,7 @@ int resident_ready(struct redis_store *store, struct error *error)
          * catch_up.c); since then it has only become newer. */
         return 0;
     }
-    if (resident->state == RESIDENT_AWAY && resident->loaded_once && resident->lost_us != 0 &&
+    if (resident->loaded_once && resident->lost_us != 0 &&
         redis_now_us(store) - resident->lost_us <= stale_us) {
         return 0;
     }

@@ -44,6 +44,19 @@ static int change(struct redis_store *store, const struct record *old, const str
     return status;
 }
 
+static void read_left_out(void *context, const uint8_t *key, size_t size)
+{
+    struct redis_store *store = context;
+    resident_read_key(store, key, size, store->resident->load, 0);
+}
+
+/* The record of this key is another one, or gone, or left out: those that were left out
+ * because of it are looked at again. */
+static void reconsider(struct redis_store *store, const uint8_t *key, size_t size)
+{
+    misfits_each_of_rival(&store->resident->misfits, key, size, read_left_out, store);
+}
+
 /* A record that conflicts with others by its identities. */
 struct conflict {
     struct redis_store *store;
@@ -77,24 +90,42 @@ static void each_rival(struct conflict *conflict,
     buffer_release(&bytes);
 }
 
+static bool key_of_rival(const struct conflict *conflict, const struct record *rival,
+                         struct buffer *key)
+{
+    const struct resource *resource = conflict->store->resource;
+    return key_of_record(resource, &resource->primary_key, rival, key) && !key->failed;
+}
+
 static void read_again(struct conflict *conflict, const struct record *rival,
                        const struct identity *identity)
 {
     struct redis_store *store = conflict->store;
-    const struct resource *resource = store->resource;
     struct buffer key = BUFFER_INIT;
     (void)identity;
-    if (key_of_record(resource, &resource->primary_key, rival, &key) && !key.failed) {
+    if (key_of_rival(conflict, rival, &key)) {
         resident_read_key(store, key.bytes, key.size, store->resident->load, conflict->times + 1);
     }
     buffer_release(&key);
 }
 
+/* Takes a rival out of the table. */
+static void take_out(struct conflict *conflict, const struct record *rival,
+                     const struct buffer *key)
+{
+    change(conflict->store, rival, NULL);
+    reconsider(conflict->store, key->bytes, key->size);
+}
+
 static void give_way(struct conflict *conflict, const struct record *rival,
                      const struct identity *identity)
 {
+    struct buffer key = BUFFER_INIT;
     read_again(conflict, rival, identity);
-    change(conflict->store, rival, NULL);
+    if (key_of_rival(conflict, rival, &key)) {
+        take_out(conflict, rival, &key);
+    }
+    buffer_release(&key);
 }
 
 /* Notes that of two records with one identity this one is left out. */
@@ -131,33 +162,47 @@ static int compare_keys(const struct store_key *a, const struct store_key *b)
 }
 
 /* The one with the lesser key has it, so that all daemons show the same. */
-static void settle_with(struct conflict *conflict, const struct record *rival,
-                        const struct identity *identity)
+static void yield_to_lesser(struct conflict *conflict, const struct record *rival,
+                            const struct identity *identity)
 {
-    struct redis_store *store = conflict->store;
-    struct buffer bytes = BUFFER_INIT;
-    if (conflict->loses ||
-        !key_of_record(store->resource, &store->resource->primary_key, rival, &bytes)) {
-        buffer_release(&bytes);
-        return;
+    struct buffer key = BUFFER_INIT;
+    if (!conflict->loses && key_of_rival(conflict, rival, &key)) {
+        struct store_key own = {.bytes = conflict->key, .size = conflict->size};
+        struct store_key other = {.bytes = key.bytes, .size = key.size};
+        conflict->loses = compare_keys(&own, &other) > 0;
+        if (conflict->loses) {
+            leave_out(conflict->store, &own, &other, identity);
+        }
     }
-    struct store_key own = {.bytes = conflict->key, .size = conflict->size};
-    struct store_key other = {.bytes = bytes.bytes, .size = bytes.size};
-    if (compare_keys(&own, &other) > 0) {
-        conflict->loses = true;
-        leave_out(store, &own, &other, identity);
-    } else {
-        leave_out(store, &other, &own, identity);
-        change(store, rival, NULL);
+    buffer_release(&key);
+}
+
+static void leave_out_rival(struct conflict *conflict, const struct record *rival,
+                            const struct identity *identity)
+{
+    struct buffer key = BUFFER_INIT;
+    if (key_of_rival(conflict, rival, &key)) {
+        struct store_key own = {.bytes = conflict->key, .size = conflict->size};
+        struct store_key other = {.bytes = key.bytes, .size = key.size};
+        leave_out(conflict->store, &other, &own, identity);
+        take_out(conflict, rival, &key);
     }
-    buffer_release(&bytes);
+    buffer_release(&key);
+}
+
+/* Both have it still: one is left out, until the other is changed. */
+static void settle(struct conflict *conflict)
+{
+    each_rival(conflict, yield_to_lesser);
+    if (!conflict->loses) {
+        each_rival(conflict, leave_out_rival);
+    }
 }
 
 /* Another record has an identity that this one now has: one of the two is old here. The
  * other is read again, and this one behind it. Where that does not help, as with two
  * that change their names with one another, or where this one was just written from
- * here, the other gives way until its answer comes. Where both have it still, one of
- * them is left out, until the other is changed. */
+ * here, the other gives way until its answer comes. */
 static void resolve_conflict(struct conflict *conflict)
 {
     struct redis_store *store = conflict->store;
@@ -166,7 +211,11 @@ static void resolve_conflict(struct conflict *conflict)
         resident_read_key(store, conflict->key, conflict->size, store->resident->load, 1);
         return;
     }
-    each_rival(conflict, conflict->times < CONFLICTS_MAX ? give_way : settle_with);
+    if (conflict->times < CONFLICTS_MAX) {
+        each_rival(conflict, give_way);
+    } else {
+        settle(conflict);
+    }
     const struct record *old = find(store, conflict->key, conflict->size);
     if (conflict->loses) {
         if (old != NULL) {
@@ -175,16 +224,9 @@ static void resolve_conflict(struct conflict *conflict)
     } else if (change(store, old, conflict->record) < 0) {
         resident_fail(store);
     }
+    reconsider(store, conflict->key, conflict->size);
 }
 
-/* It was left out because of a record that is another one now. */
-static void read_left_out(void *context, const uint8_t *key, size_t size)
-{
-    struct redis_store *store = context;
-    resident_read_key(store, key, size, store->resident->load, 0);
-}
-
-/* Whether it is other than what the table had. */
 static bool apply(struct redis_store *store, const uint8_t *key, size_t size,
                   const struct record *record, unsigned conflicts)
 {
@@ -200,7 +242,7 @@ static bool apply(struct redis_store *store, const uint8_t *key, size_t size,
     } else if (status < 0) {
         resident_fail(store); /* no memory: what is here is not the whole */
     } else {
-        misfits_each_of_rival(&store->resident->misfits, key, size, read_left_out, store);
+        reconsider(store, key, size);
     }
     return true;
 }
@@ -318,7 +360,9 @@ static void on_read(struct home_command *command, const struct home_answer *answ
     unsigned conflicts = misfits_has_rival(&resident->misfits, read->key, read->key_size)
                              ? CONFLICTS_MAX
                              : read->conflicts;
-    misfits_remove(&resident->misfits, read->key, read->key_size);
+    if (misfits_remove(&resident->misfits, read->key, read->key_size)) {
+        reconsider(store, read->key, read->key_size);
+    }
     if (status == -CODE_INVALID_VALUE) {
         store->counters.misfits++;
         stored.record = NULL;

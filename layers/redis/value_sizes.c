@@ -2,7 +2,7 @@
 
 enum {
     PARTS = 16,
-    LATELY = 32,     /* values */
+    LATELY = 32,      /* values */
     UNSEEN = 64 << 10 /* what a value is taken for where none was seen */
 };
 

@@ -223,6 +223,32 @@ class Twice(Case):
         self.hset(3, "same")
         self.one_is_shown(2, 3)
 
+    def test_three(self):
+        """Whoever is left out comes when nobody has the identity any more, whatever way."""
+        for gone in ([2], [1]), ([2, 1],), ([1], [2]), ([1, 2],):
+            with self.subTest(gone=gone):
+                self.begin(self.TEXT)
+                wait_until(lambda: self.get(self.client, 9) is None, "the load")
+                for key in (2, 3, 1):
+                    self.hset(key, "same")
+                    self.is_calm()
+                self.one_is_shown(1, 3)
+                for keys in gone:
+                    self.raw.call("DEL", *(f"team:{key}" for key in keys))
+                self.wait_name(3, "same")
+                self.assertIsNone(self.get(self.client, 1))
+                self.assertIsNone(self.get(self.client, 2))
+
+    def test_one_that_loses_gives_up_what_it_had(self):
+        self.begin(self.TEXT)
+        for key, name in ((1, "a"), (2, "same"), (3, "same")):
+            self.hset(key, name)
+        self.one_is_shown(2, 3)
+        self.hset(2, "a")
+        self.wait_name(3, "same")
+        self.wait_name(1, "a")
+        self.assertIsInstance(self.get(self.client, 2), Refused)
+
     def test_writes_of_the_other_do_not_matter(self):
         self.begin(self.TEXT)
         self.hset(1, "same")

@@ -824,17 +824,30 @@ static void test_limit_of_what_is_held(void **state)
     assert_non_null(arena_alloc(&tickets->out[0]->arena, 20000));
     complete(tickets, tickets->out[0]);
     assert_string_equal(one->answers, "a1");
-    struct asking *two = ask(&world->team, "b c");
-    flush(world);
-    assert_string_equal(two->answers, "b!overloaded c!overloaded");
+    struct asking *two = prepare(world, &world->team);
+    assert_int_equal(ask_prepared(two, "b c", NULL), -CODE_OVERLOADED);
     assert_string_equal(two->error.limit, "work_bytes");
     assert_string_equal(two->error.relationship, "team");
-    assert_int_equal(world->team.batches, 0);
     load_release(world->coalescer, &one->load);
-    struct asking *three = ask(&world->team, "d");
+    /* What had begun goes on, up to twice as much; its own scratch memory does not count. */
+    world->team.loader.limits.max_size = 1;
+    struct asking *three = ask(&world->team, "d e f");
     flush(world);
+    assert_int_equal(world->team.out_count, 3);
+    assert_non_null(arena_alloc(&world->team.out[0]->scratch, 100000));
+    assert_non_null(arena_alloc(&world->team.out[0]->arena, 15000));
     complete(&world->team, world->team.out[0]);
-    assert_string_equal(three->answers, "d2");
+    world->team.loader.limits.max_in_flight = 1;
+    assert_int_equal(ask_prepared(two, "b", NULL), -CODE_OVERLOADED);
+    complete(&world->team, world->team.out[0]);
+    complete(&world->team, world->team.out[0]);
+    assert_string_equal(three->answers, "d2 e3 f4");
+    struct asking *four = ask(&world->team, "g h");
+    flush(world);
+    assert_non_null(arena_alloc(&world->team.out[0]->arena, 25000));
+    complete(&world->team, world->team.out[0]);
+    flush(world);
+    assert_string_equal(four->answers, "g5 h!overloaded");
     void *end = world;
     tear_down(&end);
 }

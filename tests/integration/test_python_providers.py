@@ -534,6 +534,25 @@ class AtADouble(unittest.TestCase):
             done.wait(PATIENCE_S)
             self.assertEqual(client.ping(), "pong")
 
+    def test_closed_while_it_connects_again(self):
+        """The connection that comes of it ends as well, and with it the thread that reads."""
+        for client, peer in self.faces():
+            client.provide("a.bs", lambda records, context: [])
+            go, count = threading.Event(), len(self.fake.peers)
+            usual = self.fake.answers["hello"]
+            self.fake.answers["hello"] = lambda params, usual=usual, go=go: (
+                go.wait(PATIENCE_S), usual(params))[1]
+            peer.close()
+            self.fake.peer(count + 1)
+            closer = threading.Thread(target=client.close, daemon=True)
+            closer.start()
+            time.sleep(0.1)  # it has begun by then, or the test shows nothing
+            self.fake.answers["hello"] = usual
+            go.set()
+            closer.join(PATIENCE_S / 4)
+            self.assertFalse(closer.is_alive())
+            self.assertTrue(self.fake.peers[count].closed.wait(PATIENCE_S))
+
     def test_bytes_that_are_no_message(self):
         for client, peer in self.faces():
             for garbage in (b"\xc1", b"\x93\x01\x02\x03", msgpack.packb([1, "id", None, None])):

@@ -172,6 +172,8 @@ class Client(Methods):
         try:
             if process.connection is None or process.connection.lost is not None:
                 process.connection = self._open(process, deadline)
+            if self._closed:  # meanwhile: close() may have seen the one before
+                process.connection.lose(errors.lost("the client was closed"))
             self._serve(process)
             return process.connection
         finally:

@@ -1,9 +1,5 @@
-#include <string.h>
-
-#include "layers/hash_table.h"
+#include "layers/key_node.h"
 #include "layers/query/source_inner.h"
-#include "protocol/base/check.h"
-#include "protocol/base/hash.h"
 
 /* Filters and orders that follow a belongs_to to records that are at home elsewhere
  * would ask for these one by one, and wait for each. So what all records of the source
@@ -41,28 +37,10 @@ void source_ahead_init(struct source *source)
     }
 }
 
-/* A key that is asked for, found by its hash. */
-struct ahead_key {
-    struct hash_table_node node;
-    const struct store_key *key;
-};
-
-static bool is_asked(const struct hash_table *table, const uint8_t *key, size_t size, uint64_t hash)
-{
-    struct hash_table_node *node = hash_table_find(table, hash);
-    for (; node != NULL; node = hash_table_next(node)) {
-        const struct store_key *other = CONTAINER_OF(node, struct ahead_key, node)->key;
-        if (other->size == size && memcmp(other->bytes, key, size) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The keys that the records name, each once, nils left out. */
 static size_t take_keys(const struct relationship *relationship,
                         const struct record *const *records, size_t count, struct store_key *out,
-                        struct ahead_key *rooms)
+                        struct key_node *rooms)
 {
     const struct resource *resource = relationship->source;
     unsigned field = relationship->source_fields.fields[0];
@@ -75,11 +53,10 @@ static size_t take_keys(const struct relationship *relationship,
             continue;
         }
         const uint8_t *key = record_field(records[i], resource->field_count, field, &size);
-        uint64_t hash = hash_bytes(key, size);
-        if (!is_asked(&table, key, size, hash)) {
+        if (key_node_find(&table, key, size) == NULL) {
             out[kept] = (struct store_key){.bytes = key, .size = size};
-            rooms[kept].key = &out[kept];
-            hash_table_insert(&table, &rooms[kept].node, hash);
+            rooms[kept] = (struct key_node){.bytes = key, .size = size};
+            key_node_insert(&table, &rooms[kept]);
             kept++;
         }
     }
@@ -95,7 +72,7 @@ static bool ask(struct source *source, unsigned at, const struct record *const *
     struct fetch *fetch = &source->ahead[at];
     struct error ignored = ERROR_INIT; /* the filter meets it again */
     struct store_key *keys = arena_alloc(source->eval->arena, (count + 1) * sizeof *keys);
-    struct ahead_key *rooms = arena_zero(source->eval->arena, count + 1, sizeof *rooms);
+    struct key_node *rooms = arena_zero(source->eval->arena, count + 1, sizeof *rooms);
     if (keys == NULL || rooms == NULL || !store_is_current(store)) {
         return false;
     }

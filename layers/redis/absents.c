@@ -2,15 +2,13 @@
 
 #include <string.h>
 
-#include "protocol/base/check.h"
-#include "protocol/base/hash.h"
+#include "layers/key_node.h"
 #include "protocol/base/heap.h"
 
 struct absent {
-    struct hash_table_node node;
+    struct key_node key;
     struct list link;
     uint64_t due_us;
-    size_t size;
     uint8_t name[];
 };
 
@@ -30,7 +28,7 @@ static struct absent *first_of(const struct absents *absents)
 static void take_out(struct absents *absents, struct absent *absent)
 {
     list_remove(&absent->link);
-    hash_table_remove(&absents->by_name, &absent->node);
+    hash_table_remove(&absents->by_name, &absent->key.node);
 }
 
 void absents_clear(struct absents *absents)
@@ -48,22 +46,9 @@ void absents_release(struct absents *absents)
     hash_table_release(&absents->by_name);
 }
 
-static bool has(const struct absents *absents, const uint8_t *name, size_t size, uint64_t hash)
-{
-    struct hash_table_node *node = hash_table_find(&absents->by_name, hash);
-    for (; node != NULL; node = hash_table_next(node)) {
-        const struct absent *absent = CONTAINER_OF(node, struct absent, node);
-        if (absent->size == size && memcmp(absent->name, name, size) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool absents_add(struct absents *absents, const uint8_t *name, size_t size, uint64_t due_us)
 {
-    uint64_t hash = hash_bytes(name, size);
-    if (has(absents, name, size, hash)) {
+    if (key_node_find(&absents->by_name, name, size) != NULL) {
         return true;
     }
     struct absent *absent =
@@ -71,9 +56,9 @@ bool absents_add(struct absents *absents, const uint8_t *name, size_t size, uint
     if (absent == NULL) {
         return false;
     }
-    *absent = (struct absent){.due_us = due_us, .size = size};
+    *absent = (struct absent){.key = {.bytes = absent->name, .size = size}, .due_us = due_us};
     memcpy(absent->name, name, size);
-    hash_table_insert(&absents->by_name, &absent->node, hash);
+    key_node_insert(&absents->by_name, &absent->key);
     list_append(&absents->in_order, &absent->link);
     return true;
 }
@@ -86,7 +71,7 @@ bool absents_take(struct absents *absents, uint64_t now_us,
         return false;
     }
     take_out(absents, absent);
-    with(context, absent->name, absent->size);
+    with(context, absent->name, absent->key.size);
     heap_free(absent);
     return true;
 }

@@ -80,23 +80,13 @@ static int32_t put_member_command(struct transaction *tx, const char *verb,
 bool commit_was_done(struct transaction *tx, const struct home_answer *answer)
 {
     struct error error = ERROR_INIT;
-    if (answer->outcome != HOME_ANSWERED) {
-        error = answer->error;
-        error.outcome[0] = '\0'; /* the record itself was not sent */
+    struct resp_reader in;
+    struct resp_token first;
+    bool done = redis_take_reply(tx->store, answer, &in, &first, &error);
+    if (!done) {
         tx_fail(tx, &error);
-        return false;
     }
-    struct resp_reader in = answer->reply;
-    struct resp_token token = resp_next(&in);
-    if (token.kind == RESP_ERROR) {
-        bool full = token.size >= 3 && memcmp(token.bytes, "OOM", 3) == 0;
-        error_set(&error, full ? CODE_OVERLOADED : CODE_UNAVAILABLE,
-                  "the Redis \"%s\" answered: %.*s", home_name(tx->store->home),
-                  (int)(token.size < 200 ? token.size : 200), (const char *)token.bytes);
-        tx_fail(tx, &error);
-        return false;
-    }
-    return true;
+    return done;
 }
 
 static void on_added(struct home_command *command, const struct home_answer *answer)

@@ -174,7 +174,7 @@ void reading_refuse(struct reading *reading, const struct resp_token *token)
         reading->status =
             error_set(reading->error, CODE_UNAVAILABLE, "%s in Redis: expected %s, got %s", name,
                       hash ? "a hash" : "a string", resp_describe(token));
-    } else if (token->size >= 9 && memcmp(token->bytes, "WRONGTYPE", 9) == 0) {
+    } else if (resp_begins(token, "WRONGTYPE")) {
         reading->status =
             error_set(reading->error, CODE_INVALID_VALUE, "%s in Redis is no %s: %.*s", name,
                       hash ? "hash" : "string", shown, (const char *)token->bytes);

@@ -232,12 +232,11 @@ int encoding_settle(const struct resource *resource, const struct record *image,
     struct buffer taken = BUFFER_INIT;
     struct record_draft draft;
     struct record *settled = NULL;
-    int status = 0;
     *out = image;
     if (resource->redis->encoding == REDIS_MSGPACK || !has_any(resource)) {
         return 0;
     }
-    status = record_draft_init(&draft, resource, arena, &taken);
+    int status = record_draft_init(&draft, resource, arena, &taken);
     for (unsigned i = 0; i < resource->field_count && status == 0; i++) {
         struct record_part *part = &draft.parts[i];
         const struct type *type = &resource->fields[i].type;

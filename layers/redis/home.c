@@ -238,9 +238,7 @@ static const char *not_executed(const struct home *home, const struct resp_token
         {"CLUSTERDOWN ", "the server is a node of a Cluster, which is down", true},
     };
     for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
-        size_t size = strlen(refusals[i].code);
-        if (error->size >= size && memcmp(error->bytes, refusals[i].code, size) == 0 &&
-            (home->map == NULL || !refusals[i].single)) {
+        if (resp_begins(error, refusals[i].code) && (home->map == NULL || !refusals[i].single)) {
             return refusals[i].why;
         }
     }

@@ -348,12 +348,10 @@ static void send_to(struct home_command *command, const struct redirect *redirec
 
 bool home_cluster_redirect(struct home_command *command, const struct resp_token *error)
 {
-    static const char down[] = "CLUSTERDOWN";
     struct home_errand *own = &command->own;
     struct home *home = own->home;
     struct redirect redirect = redirect_read(error->bytes, error->size);
-    bool is_down =
-        error->size >= sizeof(down) - 1 && memcmp(error->bytes, down, sizeof(down) - 1) == 0;
+    bool is_down = resp_begins(error, "CLUSTERDOWN");
     if ((redirect.kind == REDIRECT_NONE && !is_down) || command->node != HOME_NODE_OF_SLOT) {
         return false;
     }

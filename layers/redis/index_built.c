@@ -149,34 +149,17 @@ static void send_on(struct check *check, uint16_t node,
     home_send(store->home, &check->command);
 }
 
-static bool begins_with(const struct resp_token *token, const char *text)
-{
-    size_t size = strlen(text);
-    return token->size >= size && memcmp(token->bytes, text, size) == 0;
-}
-
 /* The first token of an answer; false where it is none. */
 static bool take(struct check *check, const struct home_answer *answer, struct resp_reader *in,
                  struct resp_token *first)
 {
     const struct redis_store *store = check->store;
-    *first = (struct resp_token){.kind = RESP_END};
-    if (answer->outcome != HOME_ANSWERED) {
-        check->error = answer->error;
-        check->error.outcome[0] = '\0'; /* no record was written yet */
-        return false;
-    }
-    *in = answer->reply;
-    *first = resp_next(in);
+    bool taken = redis_take_reply(store, answer, in, first, &check->error);
     if (first->kind == RESP_ERROR) {
-        error_set(&check->error, begins_with(first, "OOM") ? CODE_OVERLOADED : CODE_UNAVAILABLE,
-                  "%s: the Redis \"%s\" answered: %.*s", store->resource->name,
-                  home_name(store->home), (int)(first->size < 200 ? first->size : 200),
-                  (const char *)first->bytes);
+        error_prefix(&check->error, "%s: ", store->resource->name);
         error_resource(&check->error, store->resource->name);
-        return false;
     }
-    return true;
+    return taken;
 }
 
 /* Another answer than the command has. */
@@ -194,7 +177,7 @@ static void misread(struct check *check, const struct resp_token *first)
 static void forgive(struct check *check, const struct resp_token *first)
 {
     if (!check->store->resource->redis->only_relata && first->kind == RESP_ERROR &&
-        begins_with(first, "NOPERM")) {
+        resp_begins(first, "NOPERM")) {
         error_clear(&check->error);
         index_marks_removed(check->marks);
     }

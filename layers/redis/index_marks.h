@@ -17,7 +17,7 @@
  * and counts as none. Marks that are none of the schema's own are foreign: of an index
  * that it does not have, or that it has otherwise. Pure: commands out, the hash in. */
 
-#define INDEX_MARKS_PREFIX "relata:built:"
+#define INDEX_MARKS_PREFIX REDIS_OWN_PREFIX "built:"
 
 /* How many a resource keeps: its indexes, and behind them its identities, are numbered
  * so. 0 where others write it too. */

@@ -31,7 +31,7 @@
  *
  *   relata:id:<resource>:<identity>:<value>:<value>...  =  <primary key> <mark> */
 
-#define INDEX_SET_PREFIX "relata:"
+#define INDEX_SET_PREFIX REDIS_OWN_PREFIX
 
 /* Appends the name of the set of a record, or of the values of a range (whose first
  * value is given); false (and nothing appended) where the first field is nil. */

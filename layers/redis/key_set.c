@@ -2,13 +2,11 @@
 
 #include <string.h>
 
-#include "protocol/base/check.h"
-#include "protocol/base/hash.h"
+#include "layers/key_node.h"
 #include "protocol/base/heap.h"
 
 struct member {
-    struct hash_table_node node;
-    size_t size;
+    struct key_node key;
     uint8_t bytes[];
 };
 
@@ -25,17 +23,8 @@ void key_set_release(struct key_set *set)
 
 static struct member *find(const struct key_set *set, const uint8_t *key, size_t size)
 {
-    if (set->keys.count == 0) {
-        return NULL;
-    }
-    struct hash_table_node *node = hash_table_find(&set->keys, hash_bytes(key, size));
-    for (; node != NULL; node = hash_table_next(node)) {
-        struct member *member = CONTAINER_OF(node, struct member, node);
-        if (member->size == size && memcmp(member->bytes, key, size) == 0) {
-            return member;
-        }
-    }
-    return NULL;
+    struct key_node *node = key_node_find(&set->keys, key, size);
+    return node != NULL ? CONTAINER_OF(node, struct member, key) : NULL;
 }
 
 bool key_set_add(struct key_set *set, const uint8_t *key, size_t size)
@@ -47,15 +36,15 @@ bool key_set_add(struct key_set *set, const uint8_t *key, size_t size)
     if (member == NULL) {
         return false;
     }
-    member->size = size;
     memcpy(member->bytes, key, size);
-    hash_table_insert(&set->keys, &member->node, hash_bytes(key, size));
+    member->key = (struct key_node){.bytes = member->bytes, .size = size};
+    key_node_insert(&set->keys, &member->key);
     return true;
 }
 
 static void remove_member(struct key_set *set, struct member *member)
 {
-    hash_table_remove(&set->keys, &member->node);
+    hash_table_remove(&set->keys, &member->key.node);
     heap_free(member);
 }
 
@@ -73,7 +62,7 @@ void key_set_clear(struct key_set *set)
 {
     for (size_t i = 0; set->keys.count > 0 && i <= set->keys.mask; i++) {
         while (set->keys.buckets[i] != NULL) {
-            remove_member(set, CONTAINER_OF(set->keys.buckets[i], struct member, node));
+            remove_member(set, CONTAINER_OF(set->keys.buckets[i], struct member, key.node));
         }
     }
 }

@@ -52,12 +52,6 @@ static struct link *heard(struct link_command *command, enum link_outcome outcom
     return link;
 }
 
-static bool begins_with(const struct resp_token *token, const char *text)
-{
-    size_t size = strlen(text);
-    return token->size >= size && memcmp(token->bytes, text, size) == 0;
-}
-
 /* What a server said, for a person: never with the password in it, which a server
  * may repeat as a part of a command that it does not know. */
 static const char *shown(const struct link *link, const struct resp_token *token,
@@ -102,7 +96,7 @@ static void on_ping(struct link_command *command, enum link_outcome outcome,
         return;
     }
     /* A user who may not ping may do other things. */
-    if (token.kind == RESP_ERROR && !begins_with(&token, "NOPERM")) {
+    if (token.kind == RESP_ERROR && !resp_begins(&token, "NOPERM")) {
         char text[SHOWN_MAX];
         link_fail(link, "it cannot serve: %s", shown(link, &token, text));
     }
@@ -277,14 +271,14 @@ static void on_hello(struct link_command *command, enum link_outcome outcome,
     }
     if (token.kind != RESP_ERROR) {
         say_rest(link, true);
-    } else if (begins_with(&token, "NOPROTO") || begins_with(&token, "ERR unknown command")) {
+    } else if (resp_begins(&token, "NOPROTO") || resp_begins(&token, "ERR unknown command")) {
         say_rest(link, false);
     } else {
         char text[SHOWN_MAX];
         const char *what = link->settings.options->password[0] == '\0' ? "it refuses to talk"
                                                                        : "the password was refused";
         const char *why = shown(link, &token, text);
-        link_fail(link, "%s: %s", begins_with(&token, "NOAUTH") ? "it asks for a password" : what,
+        link_fail(link, "%s: %s", resp_begins(&token, "NOAUTH") ? "it asks for a password" : what,
                   why);
     }
 }

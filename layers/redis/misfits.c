@@ -2,28 +2,20 @@
 
 #include <string.h>
 
-#include "protocol/base/check.h"
-#include "protocol/base/hash.h"
+#include "layers/key_node.h"
 #include "protocol/base/heap.h"
 
 /* One allocation each: behind the misfit lie, one after the other, its key, the rival's
  * key, the error's key, and its message, resource and field as terminated texts. */
 struct misfit {
-    struct hash_table_node by_key;
-    struct hash_table_node by_rival; /* in the table where rival_size is not 0 */
+    struct key_node key;
+    struct key_node rival; /* in its table where it has any bytes */
     enum code code;
-    size_t size;
-    size_t rival_size;
     size_t shown_size;
     size_t message_size; /* with its zero; likewise the resource's and the field's */
     size_t resource_size;
     uint8_t bytes[];
 };
-
-static const uint8_t *rival_of(const struct misfit *misfit)
-{
-    return misfit->bytes + misfit->size;
-}
 
 void misfits_init(struct misfits *misfits)
 {
@@ -33,9 +25,9 @@ void misfits_init(struct misfits *misfits)
 
 static void drop(struct misfits *misfits, struct misfit *misfit)
 {
-    hash_table_remove(&misfits->by_key, &misfit->by_key);
-    if (misfit->rival_size > 0) {
-        hash_table_remove(&misfits->by_rival, &misfit->by_rival);
+    hash_table_remove(&misfits->by_key, &misfit->key.node);
+    if (misfit->rival.size > 0) {
+        hash_table_remove(&misfits->by_rival, &misfit->rival.node);
     }
     heap_free(misfit);
 }
@@ -44,7 +36,7 @@ void misfits_clear(struct misfits *misfits)
 {
     for (size_t i = 0; misfits->by_key.count > 0 && i <= misfits->by_key.mask; i++) {
         while (misfits->by_key.buckets[i] != NULL) {
-            drop(misfits, CONTAINER_OF(misfits->by_key.buckets[i], struct misfit, by_key));
+            drop(misfits, CONTAINER_OF(misfits->by_key.buckets[i], struct misfit, key.node));
         }
     }
 }
@@ -58,17 +50,8 @@ void misfits_release(struct misfits *misfits)
 
 static struct misfit *find(const struct misfits *misfits, const uint8_t *key, size_t size)
 {
-    if (misfits->by_key.count == 0) {
-        return NULL;
-    }
-    struct hash_table_node *node = hash_table_find(&misfits->by_key, hash_bytes(key, size));
-    for (; node != NULL; node = hash_table_next(node)) {
-        struct misfit *misfit = CONTAINER_OF(node, struct misfit, by_key);
-        if (misfit->size == size && memcmp(misfit->bytes, key, size) == 0) {
-            return misfit;
-        }
-    }
-    return NULL;
+    struct key_node *node = key_node_find(&misfits->by_key, key, size);
+    return node != NULL ? CONTAINER_OF(node, struct misfit, key) : NULL;
 }
 
 bool misfits_remove(struct misfits *misfits, const uint8_t *key, size_t size)
@@ -101,8 +84,8 @@ bool misfits_put(struct misfits *misfits, const uint8_t *key, size_t size,
         return false;
     }
     *misfit = (struct misfit){.code = error->code,
-                              .size = size,
-                              .rival_size = rival_size,
+                              .key = {.bytes = misfit->bytes, .size = size},
+                              .rival = {.bytes = misfit->bytes + size, .size = rival_size},
                               .shown_size = error->key_size,
                               .message_size = message_size,
                               .resource_size = resource_size};
@@ -112,9 +95,9 @@ bool misfits_put(struct misfits *misfits, const uint8_t *key, size_t size,
     at = put(at, error->message, message_size);
     at = put(at, error->resource, resource_size);
     put(at, error->field, field_size);
-    hash_table_insert(&misfits->by_key, &misfit->by_key, hash_bytes(key, size));
+    key_node_insert(&misfits->by_key, &misfit->key);
     if (rival_size > 0) {
-        hash_table_insert(&misfits->by_rival, &misfit->by_rival, hash_bytes(rival, rival_size));
+        key_node_insert(&misfits->by_rival, &misfit->rival);
     }
     return true;
 }
@@ -125,7 +108,7 @@ const struct error *misfits_find(struct misfits *misfits, const uint8_t *key, si
     if (misfit == NULL) {
         return NULL;
     }
-    const uint8_t *shown = rival_of(misfit) + misfit->rival_size;
+    const uint8_t *shown = misfit->rival.bytes + misfit->rival.size;
     const char *message = (const char *)shown + misfit->shown_size;
     const char *resource = message + misfit->message_size;
     error_set(&misfits->shown, misfit->code, "%s", message);
@@ -138,21 +121,19 @@ const struct error *misfits_find(struct misfits *misfits, const uint8_t *key, si
 bool misfits_has_rival(const struct misfits *misfits, const uint8_t *key, size_t size)
 {
     const struct misfit *misfit = find(misfits, key, size);
-    return misfit != NULL && misfit->rival_size > 0;
+    return misfit != NULL && misfit->rival.size > 0;
 }
 
 void misfits_each_of_rival(const struct misfits *misfits, const uint8_t *rival, size_t size,
                            void (*with)(void *context, const uint8_t *key, size_t size),
                            void *context)
 {
-    if (misfits->by_rival.count == 0) {
-        return;
-    }
-    struct hash_table_node *node = hash_table_find(&misfits->by_rival, hash_bytes(rival, size));
+    struct key_node *first = key_node_find(&misfits->by_rival, rival, size);
+    struct hash_table_node *node = first != NULL ? &first->node : NULL;
     for (; node != NULL; node = hash_table_next(node)) {
-        const struct misfit *misfit = CONTAINER_OF(node, struct misfit, by_rival);
-        if (misfit->rival_size == size && memcmp(rival_of(misfit), rival, size) == 0) {
-            with(context, misfit->bytes, misfit->size);
+        const struct misfit *misfit = CONTAINER_OF(node, struct misfit, rival.node);
+        if (misfit->rival.size == size && memcmp(misfit->rival.bytes, rival, size) == 0) {
+            with(context, misfit->key.bytes, misfit->key.size);
         }
     }
 }

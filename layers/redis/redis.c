@@ -172,6 +172,26 @@ int redis_unavailable(const struct redis_store *store, struct error *error)
     return -CODE_UNAVAILABLE;
 }
 
+bool redis_take_reply(const struct redis_store *store, const struct home_answer *answer,
+                      struct resp_reader *in, struct resp_token *first, struct error *error)
+{
+    *first = (struct resp_token){.kind = RESP_END};
+    if (answer->outcome != HOME_ANSWERED) {
+        *error = answer->error;
+        error->outcome[0] = '\0';
+        return false;
+    }
+    *in = answer->reply;
+    *first = resp_next(in);
+    if (first->kind == RESP_ERROR) {
+        error_set(error, resp_begins(first, "OOM") ? CODE_OVERLOADED : CODE_UNAVAILABLE,
+                  "the Redis \"%s\" answered: %.*s", home_name(store->home),
+                  (int)(first->size < 200 ? first->size : 200), (const char *)first->bytes);
+        return false;
+    }
+    return true;
+}
+
 bool redis_turn(struct redis *redis)
 {
     bool more = false;

@@ -104,8 +104,7 @@ static void settle(struct transaction *tx);
 static bool is_half_done(const struct resp_token *token)
 {
     static const char within[] = "script:";
-    return token->kind == RESP_ERROR &&
-           !(token->size >= 3 && memcmp(token->bytes, "OOM", 3) == 0) &&
+    return token->kind == RESP_ERROR && !resp_begins(token, "OOM") &&
            memmem(token->bytes, token->size, within, sizeof within - 1) != NULL;
 }
 

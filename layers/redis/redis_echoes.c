@@ -1,9 +1,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "layers/key_node.h"
 #include "layers/redis/redis_inner.h"
-#include "protocol/base/check.h"
-#include "protocol/base/hash.h"
 #include "protocol/base/heap.h"
 
 /* Telling the notices of one's own writes from those of others. */
@@ -14,31 +13,21 @@
  * comes later is somebody else's: this link had read the key again. There may be none,
  * where the link did not watch the key. */
 struct echo {
-    struct hash_table_node node;
+    struct key_node key;
     struct list link; /* in store->echoes_in_order */
     uint64_t moment;
-    size_t size;
     uint8_t bytes[];
 };
 
 static struct echo *find_echo(const struct redis_store *store, const uint8_t *key, size_t size)
 {
-    if (store->echoes.count == 0) {
-        return NULL;
-    }
-    struct hash_table_node *node = hash_table_find(&store->echoes, hash_bytes(key, size));
-    for (; node != NULL; node = hash_table_next(node)) {
-        struct echo *echo = CONTAINER_OF(node, struct echo, node);
-        if (echo->size == size && memcmp(echo->bytes, key, size) == 0) {
-            return echo;
-        }
-    }
-    return NULL;
+    struct key_node *node = key_node_find(&store->echoes, key, size);
+    return node != NULL ? CONTAINER_OF(node, struct echo, key) : NULL;
 }
 
 static void remove_echo(struct redis_store *store, struct echo *echo)
 {
-    hash_table_remove(&store->echoes, &echo->node);
+    hash_table_remove(&store->echoes, &echo->key.node);
     list_remove(&echo->link);
     heap_free(echo);
 }
@@ -58,9 +47,9 @@ void redis_expect_echo(struct redis_store *store, const uint8_t *key, size_t siz
     }
     echo->moment = home_moment(store->home);
     list_append(&store->echoes_in_order, &echo->link);
-    echo->size = size;
     memcpy(echo->bytes, key, size);
-    hash_table_insert(&store->echoes, &echo->node, hash_bytes(key, size));
+    echo->key = (struct key_node){.bytes = echo->bytes, .size = size};
+    key_node_insert(&store->echoes, &echo->key);
 }
 
 bool redis_take_echo(struct redis_store *store, const uint8_t *key, size_t size)

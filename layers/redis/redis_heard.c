@@ -3,10 +3,7 @@
 #include "layers/redis/index_set.h"
 #include "layers/redis/key_text.h"
 #include "layers/redis/redis_inner.h"
-#include "layers/redis/slots.h"
 #include "protocol/base/check.h"
-#include "protocol/base/hash.h"
-#include "protocol/base/heap.h"
 
 /* What is heard of a resource whose home is Redis: notices of what others wrote, that a
  * link is lost or ready again; and what is doubted though nobody told anything. It drops

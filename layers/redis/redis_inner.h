@@ -129,6 +129,11 @@ unsigned redis_index_number(const struct redis_store *store, const struct index 
 unsigned redis_identity_number(const struct redis_store *store, const struct identity *identity);
 
 /* `unavailable`: why the home cannot be asked now. */
+/* Takes the first token of what was answered. False, with the error set, where nothing was
+ * (of commands that may be sent again: no outcome is unknown), or an error: overloaded where
+ * the server lacks memory, else unavailable. */
+bool redis_take_reply(const struct redis_store *store, const struct home_answer *answer,
+                      struct resp_reader *in, struct resp_token *first, struct error *error);
 int redis_unavailable(const struct redis_store *store, struct error *error);
 
 /* ---- redis_store.c: what is known of a key ---- */

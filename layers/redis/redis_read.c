@@ -169,16 +169,25 @@ struct record_item {
     size_t key;
 };
 
-static void note_absent_record(struct redis_store *store, const struct load_key *key)
+static void put_record_name(const struct redis_store *store, const struct load_key *key,
+                            struct buffer *out)
+{
+    key_text_append(store->resource, key->bytes, key->size, out);
+}
+
+/* What the key's name is, is worked out where somebody wants to know. */
+static void note_absence(struct redis_store *store, const struct load_key *key,
+                         void (*put_name)(const struct redis_store *, const struct load_key *,
+                                          struct buffer *))
 {
     struct buffer name = BUFFER_INIT;
     if (home_is_cluster(store->home)) {
-        key_text_append(store->resource, key->bytes, key->size, &name);
+        put_name(store, key, &name);
+        if (!name.failed) {
+            redis_saw_absence(store, name.bytes, name.size);
+        }
+        buffer_release(&name);
     }
-    if (name.size > 0 && !name.failed) {
-        redis_saw_absence(store, name.bytes, name.size);
-    }
-    buffer_release(&name);
 }
 
 static void on_value(struct home_command *command, const struct home_answer *answer)
@@ -206,7 +215,7 @@ static void on_value(struct home_command *command, const struct home_answer *ans
         if (status < 0) {
             fail_key(reading, item->key, &error);
         } else if (stored.record == NULL) {
-            note_absent_record(store, key);
+            note_absence(store, key, put_record_name);
         }
     }
     reading_end(reading);
@@ -369,16 +378,6 @@ static void put_claim_name(const struct redis_store *store, const struct load_ke
                key->bytes + NUMBER_BYTES, key->size - NUMBER_BYTES, out);
 }
 
-static void note_absent_claim(struct redis_store *store, const struct load_key *key)
-{
-    struct buffer name = BUFFER_INIT;
-    put_claim_name(store, key, &name);
-    if (!name.failed) {
-        redis_saw_absence(store, name.bytes, name.size);
-    }
-    buffer_release(&name);
-}
-
 static void on_claim(struct home_command *command, const struct home_answer *answer)
 {
     struct key_item *item = CONTAINER_OF(command, struct key_item, command);
@@ -394,7 +393,7 @@ static void on_claim(struct home_command *command, const struct home_answer *ans
         read->key.bytes = arena_copy(&batch->arena, key.bytes, key.size);
         read->key.size = read->key.bytes != NULL ? key.size : 0;
     } else if (came) {
-        note_absent_claim(reading->store, &batch->keys[item->key]);
+        note_absence(reading->store, &batch->keys[item->key], put_claim_name);
     }
     reading_end(reading);
 }

@@ -67,24 +67,11 @@ bool reindex_take(struct redis_reindex *reindex, const struct home_answer *answe
                   struct resp_reader *in, struct resp_token *first)
 {
     struct error error = ERROR_INIT;
-    if (answer->outcome != HOME_ANSWERED) {
-        /* All of it can be done once more: nothing is unknown about it. */
-        error = answer->error;
-        error.outcome[0] = '\0';
+    bool taken = redis_take_reply(reindex->store, answer, in, first, &error);
+    if (!taken) {
         reindex_fail(reindex, &error);
-        return false;
     }
-    *in = answer->reply;
-    *first = resp_next(in);
-    if (first->kind == RESP_ERROR) {
-        bool full = first->size >= 3 && memcmp(first->bytes, "OOM", 3) == 0;
-        error_set(&error, full ? CODE_OVERLOADED : CODE_UNAVAILABLE,
-                  "the Redis \"%s\" answered: %.*s", home_name(reindex->store->home),
-                  (int)(first->size < 200 ? first->size : 200), (const char *)first->bytes);
-        reindex_fail(reindex, &error);
-        return false;
-    }
-    return true;
+    return taken;
 }
 
 static void unexpected(struct redis_reindex *reindex, const char *command,

@@ -46,8 +46,7 @@ static int change(struct redis_store *store, const struct record *old, const str
 
 static void read_left_out(void *context, const uint8_t *key, size_t size)
 {
-    struct redis_store *store = context;
-    resident_read_key(store, key, size, store->resident->load, 0);
+    resident_look_again(context, key, size);
 }
 
 /* The record of this key is another one, or gone, or left out: those that were left out

@@ -393,6 +393,13 @@ bool resp_is(const struct resp_token *token, const char *text)
     return token->kind == RESP_TEXT && same(token->bytes, token->size, text);
 }
 
+bool resp_begins(const struct resp_token *token, const char *text)
+{
+    size_t size = strlen(text);
+    return (token->kind == RESP_TEXT || token->kind == RESP_ERROR) && token->size >= size &&
+           memcmp(token->bytes, text, size) == 0;
+}
+
 static const char *describe_text(const struct resp_token *token, const char *what)
 {
     /* A message may describe several tokens at once, so there are several places. */

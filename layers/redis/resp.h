@@ -82,6 +82,9 @@ void resp_skip(struct resp_reader *reader);
 /* Whether the token is this text. */
 bool resp_is(const struct resp_token *token, const char *text);
 
+/* Whether a text or an error begins with this: "MOVED ", "OOM". */
+bool resp_begins(const struct resp_token *token, const char *text);
+
 /* "the text \"QUEUED\"", "an integer", ...: for messages; good until some more
  * tokens have been described. */
 const char *resp_describe(const struct resp_token *token);

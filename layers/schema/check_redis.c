@@ -42,19 +42,16 @@ static int compare_keys(const void *a, const void *b)
     return order != 0 ? order : (int)left->position - (int)right->position;
 }
 
-/* Sets of indexes and claims of identities have keys of their own there. */
-static const char own_prefix[] = "relata:";
-
 static void check_prefix(struct reading *reading, const struct resource *resource)
 {
     const struct resource_source *source = &reading->sources[resource->position];
     const char *text = resource->redis->key_parts[0].text;
-    if (text != NULL && strncmp(text, own_prefix, strlen(own_prefix)) == 0) {
+    if (text != NULL && strncmp(text, REDIS_OWN_PREFIX, strlen(REDIS_OWN_PREFIX)) == 0) {
         fault_at(
             reading, source->redis_key != NULL ? source->redis_key : source->key,
             "the key of %s begins with %s, as the daemon's own keys in Redis do: begin it with "
             "a different text",
-            resource->name, own_prefix);
+            resource->name, REDIS_OWN_PREFIX);
     }
 }
 

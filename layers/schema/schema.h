@@ -145,6 +145,9 @@ struct key_part {
 enum { KEY_PARTS_MAX = 2 * KEY_FIELDS_MAX + 1, KEY_TEMPLATE_BYTES_MAX = 512 };
 
 /* What `layer: redis` says. */
+/* What the names of the layer's own keys begin with; no record's may. */
+#define REDIS_OWN_PREFIX "relata:"
+
 struct redis_options {
     const char *home;                         /* `use`: its name in the configuration */
     struct key_part key_parts[KEY_PARTS_MAX]; /* no two texts beside each other, each

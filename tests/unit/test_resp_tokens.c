@@ -166,9 +166,14 @@ static void knows_and_describes_tokens(void **state)
     assert_true(resp_is(&text, "QUEUED"));
     assert_false(resp_is(&text, "QUEUE"));
     assert_false(resp_is(&text, "QUEUED!"));
+    assert_true(resp_begins(&text, "QUEUE"));
+    assert_true(resp_begins(&text, "QUEUED"));
+    assert_false(resp_begins(&text, "QUEUED!"));
     const char *first = resp_describe(&text);
     struct resp_token error = resp_next(&in);
     assert_false(resp_is(&error, "QUEUED"));
+    assert_true(resp_begins(&error, "QUEUED"));
+    assert_false(resp_begins(&error, "OOM"));
     assert_string_equal(resp_describe(&error), "the error \"QUEUED\"");
     assert_string_equal(first, "the text \"QUEUED\"");
     static const char *const names[] = {
